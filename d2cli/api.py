@@ -1,0 +1,194 @@
+"""The commands as functions on NumPy arrays, for notebooks.
+
+They compute what the command line computes, bit for bit, but read and write no files.
+"""
+
+import os
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from d2cli.params import (
+    Backend,
+    Direction,
+    GraphParams,
+    Metric,
+    PresetName,
+    ScoreParams,
+    SelectParams,
+)
+from d2cli.stages.difficulty import orient, uniform_difficulty
+from d2cli.stages.graph import KnnGraph, build_graph
+from d2cli.stages.groups import Groups, group_by
+from d2cli.stages.score import Scores, score_rows
+from d2cli.stages.selection import Selection, Wishes, select_coreset
+from d2cli.stages.vectors import as_vectors
+
+
+def graph(
+    vectors: ArrayLike,
+    *,
+    n_neighbors: int = 10,
+    metric: Metric = "l2",
+    backend: Backend = "auto",
+    recall: float = 0.95,
+    within: ArrayLike | None = None,
+    seed: int = 0,
+    n_threads: int | None = None,
+) -> KnnGraph:
+    """Find the nearest neighbours of every row.
+
+    Parameters
+    ----------
+    vectors : array of numbers, shape (n, d)
+        Finite; not zero under "cosine".
+    n_neighbors, metric, backend, recall, seed
+        See `d2cli.params.GraphParams`.
+    within : array, shape (n,), optional
+        Neighbours are searched among rows with the same label.
+    n_threads : int, optional
+        All processors if left out; does not change the result.
+
+    Returns
+    -------
+    KnnGraph
+        ``neighbors`` int32 (n, k) ascending by (distance, row), ``distances`` float32 (n, k).
+
+    Raises
+    ------
+    InputError
+        If a row is not finite, or zero under "cosine".
+    ParameterError
+        If a parameter is out of range.
+    """
+    params = GraphParams(
+        n_neighbors=n_neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+    )
+    checked = as_vectors(vectors, metric)
+    return build_graph(
+        checked, params, groups=_groups(within), n_threads=n_threads or os.cpu_count() or 1
+    )
+
+
+def score(
+    graph: KnnGraph,
+    difficulty: ArrayLike | None,
+    *,
+    harder: Direction = "high",
+    preset: PresetName = "default",
+    group: ArrayLike | None = None,
+    **params: Any,  # noqa: ANN401
+) -> Scores:
+    """Pass difficulty over a graph.
+
+    Parameters
+    ----------
+    graph : KnnGraph
+        Over n rows.
+    difficulty : array of numbers, shape (n,), or None
+        None is the uniform difficulty 1.
+    harder : {"high", "low"}
+        Which values are harder.
+    preset : {"default", "paper", "reference"}
+    group : array, shape (n,), optional
+        What ``prune_hardest`` cuts within.
+    **params
+        Fields of `d2cli.params.ScoreParams`: rate, gamma_forward, kernel, bandwidth, rounds,
+        prune_hardest, ties, seed.
+
+    Returns
+    -------
+    Scores
+        ``score`` and ``difficulty`` float64 (n,), ``pool`` bool (n,).
+    """
+    chosen = ScoreParams.from_preset(preset, **params)
+    if difficulty is None:
+        turned = uniform_difficulty(graph.n_samples)
+    else:
+        turned = orient(difficulty, harder, shift=chosen.shift)
+    return score_rows(graph, turned, chosen, groups=_groups(group))
+
+
+def select(
+    scores: Scores,
+    graph: KnnGraph,
+    *,
+    preset: PresetName = "default",
+    group: ArrayLike | None = None,
+    include: ArrayLike = (),
+    exclude: ArrayLike = (),
+    **params: Any,  # noqa: ANN401
+) -> Selection:
+    """Keep the rows that are hard and unlike each other.
+
+    Parameters
+    ----------
+    scores : Scores
+    graph : KnnGraph
+        The one the scores were made on.
+    preset : {"default", "paper", "reference"}
+    group : array, shape (n,), optional
+        Each group gets a budget of its own.
+    include, exclude : array of row numbers
+        Rows to keep in any case, and never.
+    **params
+        Fields of `d2cli.params.SelectParams`: rate or keep, gamma_reverse, kernel, bandwidth,
+        messages, ties, seed, balance.
+
+    Returns
+    -------
+    Selection
+        ``rows`` int64 (budget,) in the order they were picked, ``scores`` float64 (budget,).
+    """
+    chosen = SelectParams.from_preset(preset, **params)
+    wishes = Wishes(np.asarray(include, dtype=np.int64), np.asarray(exclude, dtype=np.int64))
+    return select_coreset(graph, scores, chosen, groups=_groups(group), wishes=wishes)
+
+
+def prune(
+    vectors: ArrayLike,
+    difficulty: ArrayLike | None,
+    *,
+    rate: float | None = None,
+    keep: int | None = None,
+    harder: Direction = "high",
+    preset: PresetName = "default",
+    group: ArrayLike | None = None,
+    within: ArrayLike | None = None,
+    n_neighbors: int = 10,
+    metric: Metric = "l2",
+    n_threads: int | None = None,
+) -> NDArray[np.int64]:
+    """Run all three stages with their defaults.
+
+    Parameters
+    ----------
+    vectors : array, shape (n, d)
+    difficulty : array, shape (n,), or None
+    rate, keep : float or int
+        Fraction removed, or rows kept; one of them.
+    harder, preset, group, within, n_neighbors, metric, n_threads
+        As in `graph`, `score` and `select`.
+
+    Returns
+    -------
+    int64 array, shape (budget,)
+        Rows kept, in the order they were picked.
+    """
+    neighbors = graph(
+        vectors, n_neighbors=n_neighbors, metric=metric, within=within, n_threads=n_threads
+    )
+    budget = SelectParams(rate=rate, keep=keep)
+    scores = score(
+        neighbors,
+        difficulty,
+        harder=harder,
+        preset=preset,
+        rate=budget.rate_of(neighbors.n_samples),
+    )
+    return select(scores, neighbors, preset=preset, group=group, rate=rate, keep=keep).rows
+
+
+def _groups(labels: ArrayLike | None) -> Groups | None:
+    return None if labels is None else group_by(np.asarray(labels))

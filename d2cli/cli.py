@@ -1,0 +1,389 @@
+"""The commands: parse, call, print. ``main`` alone decides exit codes.
+
+Nothing heavy is imported before a command runs: ``d2 --help`` loads neither NumPy nor pyarrow.
+"""
+
+import errno
+import os
+import signal
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from d2cli import __version__
+from d2cli import options as opt
+from d2cli.errors import D2Error, ParameterError, ResourceError
+from d2cli.params import GraphParams, ScoreParams, SelectParams
+
+EPILOG = "Exit codes: 0 done, 2 usage, 3 input data, 4 artifact, 5 disk or memory, 1 a bug."
+
+app = typer.Typer(
+    name="d2",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+    context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
+    epilog=EPILOG,
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"d2 {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def d2(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Pick the part of a data set worth training on.
+
+    \b
+      d2 prune train.parquet --difficulty aum --rate 0.9 -o keep.parquet --report report.md
+    \b
+      d2 graph emb.npy | d2 score --difficulty aum.npy | d2 select --rate 0.9 > keep.txt
+
+    D2 Pruning on files: builds a nearest-neighbor graph, passes difficulty over it, and keeps rows
+    that are hard and unlike each other. The rate is the fraction removed.
+
+    A COLREF names a column: COLUMN of the command's own file, FILE, or FILE::COLUMN.
+    """
+
+
+@app.command()
+def graph(
+    source: opt.Source = "-",
+    embedding: opt.Embedding = None,
+    id_: opt.Id = None,
+    neighbors: opt.Neighbors = opt.K,
+    metric: opt.MetricOption = opt.METRIC,
+    backend: opt.BackendOption = opt.BACKEND,
+    recall: opt.Recall = opt.RECALL,
+    within: opt.Within = None,
+    seed: opt.Seed = opt.SEED,
+    output: opt.ArtifactOutput = "-",
+    threads: opt.Threads = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Find the nearest neighbors of every row.
+
+    \b
+      d2 graph train.parquet -o graph.parquet
+    \b
+      d2 graph emb.npy -k 15 --metric cosine -o graph.parquet
+    \b
+      d2 graph train.parquet -e clip --within label -o graph.parquet
+    """
+    from d2cli import commands
+
+    params = GraphParams(
+        n_neighbors=neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+    )
+    commands.graph(
+        source,
+        params,
+        embedding=embedding,
+        id_=id_,
+        within=within,
+        output=output,
+        as_json=json,
+        setting=commands.Setting(threads, force, quiet),
+    )
+
+
+@app.command()
+def score(
+    graph: opt.GraphFile = "-",
+    difficulty: opt.Difficulty = ...,  # type: ignore[assignment]
+    harder: opt.Harder = None,
+    rate: opt.ScoreRate = None,
+    preset: opt.Preset = None,
+    gamma_forward: opt.GammaForward = None,
+    kernel: opt.KernelOption = None,
+    bandwidth: opt.Bandwidth = None,
+    rounds: opt.Rounds = opt.ROUNDS,
+    prune_hardest: opt.PruneHardest = opt.PRUNE_HARDEST,
+    group: opt.CutGroup = None,
+    id_: opt.Id = None,
+    ties: opt.TiesOption = None,
+    seed: opt.Seed = opt.SEED,
+    output: opt.ArtifactOutput = "-",
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Pass difficulty over a graph: rows gather that of their neighbors.
+
+    \b
+      d2 score graph.parquet --difficulty train.parquet::aum --rate 0.9 -o scores.parquet
+    \b
+      d2 score graph.parquet --difficulty s.npy --harder high -o scores.parquet
+    \b
+      d2 score graph.parquet --difficulty uniform --preset paper -o scores.parquet
+    """
+    from d2cli import commands
+
+    params = ScoreParams.from_preset(
+        preset or "default",
+        rate=rate,
+        gamma_forward=opt.number_or_auto(gamma_forward),
+        kernel=kernel,
+        bandwidth=opt.number_or_auto(bandwidth),
+        rounds=rounds,
+        prune_hardest=prune_hardest,
+        ties=ties,
+        seed=seed,
+    )
+    commands.score(
+        graph,
+        params,
+        difficulty=difficulty,
+        harder=harder,
+        group=group,
+        id_=id_,
+        output=output,
+        as_json=json,
+        setting=commands.Setting(None, force, quiet),
+    )
+
+
+@app.command()
+def select(
+    scores: opt.ScoresFile = "-",
+    rate: opt.Rate = None,
+    keep: opt.Keep = None,
+    preset: opt.Preset = None,
+    gamma_reverse: opt.GammaReverse = None,
+    kernel: opt.KernelOption = None,
+    bandwidth: opt.Bandwidth = None,
+    messages: opt.MessagesOption = None,
+    ties: opt.TiesOption = None,
+    seed: opt.Seed = opt.SEED,
+    group: opt.Group = None,
+    balance: opt.BalanceOption = opt.BALANCE,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    id_: opt.Id = None,
+    graph: Annotated[
+        str | None,
+        typer.Option(
+            help="Graph of the scores. Left out: where they found it.", show_default=False
+        ),
+    ] = None,
+    output: opt.SelectionOutput = None,
+    order: opt.Order = "row",
+    report: opt.ReportFile = None,
+    cache_dir: opt.CacheDir = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Keep the rows that are hard and unlike each other.
+
+    \b
+      d2 select scores.parquet --rate 0.9 -o keep.npy
+    \b
+      d2 select scores.parquet --keep 5000 --group train.parquet::label -o keep.parquet
+    \b
+      d2 select scores.parquet --rate 0.9 --report report.md > keep.txt
+    """
+    from d2cli import commands
+
+    given = {
+        "rate": rate,
+        "keep": keep,
+        "gamma_reverse": opt.number_or_auto(gamma_reverse),
+        "kernel": kernel,
+        "bandwidth": opt.number_or_auto(bandwidth),
+        "messages": messages,
+        "ties": ties,
+        "seed": seed,
+        "balance": balance,
+    }
+    commands.select(
+        scores,
+        given,
+        preset=preset,
+        graph_ref=graph,
+        group=group,
+        include=include,
+        exclude=exclude,
+        id_=id_,
+        targets=commands.Targets(output, order, report, json),
+        cache_dir=cache_dir,
+        setting=commands.Setting(None, force, quiet),
+    )
+
+
+@app.command()
+def prune(
+    source: opt.Source = "-",
+    difficulty: opt.Difficulty = ...,  # type: ignore[assignment]
+    harder: opt.Harder = None,
+    rate: opt.Rate = None,
+    keep: opt.Keep = None,
+    embedding: opt.Embedding = None,
+    id_: opt.Id = None,
+    group: opt.Group = None,
+    balance: opt.BalanceOption = opt.BALANCE,
+    within: opt.Within = None,
+    prune_hardest: opt.PruneHardest = opt.PRUNE_HARDEST,
+    include: opt.Include = None,
+    exclude: opt.Exclude = None,
+    preset: opt.Preset = None,
+    gamma_forward: opt.GammaForward = None,
+    gamma_reverse: opt.GammaReverse = None,
+    kernel: opt.KernelOption = None,
+    bandwidth: opt.Bandwidth = None,
+    rounds: opt.Rounds = opt.ROUNDS,
+    messages: opt.MessagesOption = None,
+    ties: opt.TiesOption = None,
+    neighbors: opt.Neighbors = opt.K,
+    metric: opt.MetricOption = opt.METRIC,
+    backend: opt.BackendOption = opt.BACKEND,
+    recall: opt.Recall = opt.RECALL,
+    seed: opt.Seed = opt.SEED,
+    output: opt.SelectionOutput = None,
+    order: opt.Order = "row",
+    report: opt.ReportFile = None,
+    cache_dir: opt.CacheDir = None,
+    threads: opt.Threads = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Run graph, score and select in one go, each stage cached.
+
+    \b
+      d2 prune train.parquet --difficulty aum --rate 0.9 -o keep.parquet --report report.md
+    \b
+      d2 prune train.parquet --difficulty el2n --rate 0.5 --within label --group label > keep.txt
+    \b
+      d2 prune emb.npy --difficulty s.npy --harder high --keep 5000 -o keep.npy
+    """
+    from d2cli import commands
+
+    both: dict[str, Any] = {
+        "kernel": kernel,
+        "bandwidth": opt.number_or_auto(bandwidth),
+        "ties": ties,
+        "seed": seed,
+    }
+    selecting = SelectParams.from_preset(
+        preset or "default",
+        rate=rate,
+        keep=keep,
+        gamma_reverse=opt.number_or_auto(gamma_reverse),
+        messages=messages,
+        balance=balance,
+        **both,
+    )
+    commands.prune(
+        source,
+        GraphParams(
+            n_neighbors=neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+        ),
+        ScoreParams.from_preset(
+            preset or "default",
+            rate=rate,
+            gamma_forward=opt.number_or_auto(gamma_forward),
+            rounds=rounds,
+            prune_hardest=prune_hardest,
+            **both,
+        ),
+        selecting,
+        difficulty=difficulty,
+        harder=harder,
+        embedding=embedding,
+        id_=id_,
+        within=within,
+        group=group,
+        include=include,
+        exclude=exclude,
+        targets=commands.Targets(output, order, report, json),
+        cache_dir=cache_dir,
+        setting=commands.Setting(threads, force, quiet),
+    )
+
+
+# --- exit codes -----------------------------------------------------------------------------------
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _on_sigterm(signum: int, frame: object) -> None:
+    raise _Terminated
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line and exit.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Without the program's name; ``sys.argv[1:]`` if left out.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    # One BLAS thread a task: d2 runs the tasks in parallel itself.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    previous = signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = _run(arguments)
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        code = app(args=arguments, prog_name="d2", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except D2Error as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return 130
+    except _Terminated:
+        return 143
+    except MemoryError as error:
+        return _refuse(ResourceError(f"out of memory: {error}".rstrip(": ")))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _silence_stdout()
+            return 0
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
+            return _refuse(ResourceError(str(error)))
+        raise
+    except Exception as error:
+        # typer keeps its copy of click private, so usage errors are known by what they can do.
+        if not hasattr(error, "format_message"):
+            raise
+        return _refuse(_usage_error(error))
+
+
+def _usage_error(error: Any) -> ParameterError:  # noqa: ANN401
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "d2"
+    message = error.format_message().rstrip(".")
+    return ParameterError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
+
+
+def _refuse(error: D2Error) -> int:
+    from d2cli.display import print_error
+
+    print_error(error)
+    return error.exit_code
+
+
+def _silence_stdout() -> None:
+    """Let Python's last flush go nowhere: the reader of the pipe has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

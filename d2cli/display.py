@@ -1,0 +1,148 @@
+"""What the user sees on standard error; the only importer of rich.
+
+Piped or redirected, everything is plain text, whatever FORCE_COLOR or a CI's environment says.
+Text from the data (paths, columns, ids) is printed as it is, control characters escaped.
+"""
+
+import contextlib
+import os
+import sys
+from collections.abc import Callable, Iterator
+from typing import Any, TypeAlias
+
+from d2cli.errors import D2Error
+from d2cli.stages.parallel import Progress, no_progress
+
+
+def _on_terminal() -> bool:
+    return sys.stderr is not None and sys.stderr.isatty()
+
+
+def one_line(text: str) -> str:
+    """Escape control characters, so that a message stays one line."""
+    return "".join(c if c.isprintable() or c == " " else repr(c)[1:-1] for c in text)
+
+
+def _print(text: str) -> None:
+    """Print to standard error; nobody listening is no error."""
+    with contextlib.suppress(OSError, ValueError):
+        sys.stderr.write(text + "\n")
+        sys.stderr.flush()
+
+
+Note: TypeAlias = Callable[[str], None]
+
+
+class Notes:
+    """Lines for the user, left out when quiet; above the progress bar if there is one."""
+
+    def __init__(self, *, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, line: str) -> None:
+        """Print one line."""
+        if not self.quiet:
+            _print(one_line(line))
+
+
+def print_error(error: D2Error) -> None:
+    """Print what is wrong in one line, and what to do in another."""
+    _print(f"error: {one_line(error.message)}")
+    if error.hint:
+        _print(f"hint: {one_line(error.hint)}")
+
+
+def print_graph(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401
+    """Print what a graph is, or that it is up to date."""
+    from d2cli.files.reports import recall_text
+
+    if status == "up to date":
+        note(f"graph: up to date ({output})")
+        return
+    results, parameters = artifact.meta["results"], artifact.meta["parameters"]
+    recall = recall_text({"graph": {**results, "neighbors": parameters["n_neighbors"]}})
+    equal = results["duplicates"]
+    note(
+        f"graph: {artifact.meta['n_rows']:,} rows x {results['dim']:,}, "
+        f"{parameters['n_neighbors']} neighbors by {parameters['metric']}, "
+        f"{results['backend']}, {recall}"
+        + (f", {equal:,} rows repeat the vector of another" if equal else "")
+    )
+
+
+def print_scores(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401
+    """Print what scores are, or that they are up to date."""
+    from d2cli.files.reports import direction_text
+
+    if status == "up to date":
+        note(f"score: up to date ({output})")
+        return
+    results, parameters = artifact.meta["results"], artifact.meta["parameters"]
+    what = direction_text({"difficulty": {**results, "name": parameters["difficulty"]}})
+    pool = results["pool"]
+    cut = artifact.meta["n_rows"] - pool
+    note(
+        f"score: {what}; gamma-forward {results['gamma_forward']:.4g}, "
+        f"bandwidth {results['bandwidth']:.4g}"
+        + (f"; the {cut:,} hardest rows are out of the pool" if cut else "")
+    )
+
+
+def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None:  # noqa: ANN401
+    """Print how many rows are kept and, where something was computed, beside random."""
+    note(f"keeping {done.n_kept:,} of {done.n_rows:,} rows (pruning rate {done.rate:.2f})")
+    for stage in stages:
+        if stage["status"] == "up to date":
+            note(f"{stage['stage']}: up to date")
+    if done.report is not None:
+        for line in summary(done.report):
+            note(line)
+
+
+def summary(report: dict[str, Any]) -> list[str]:
+    """Return the short summary of a report as lines of plain text."""
+    from d2cli.files.reports import beside_random, direction_text, recall_text
+
+    weights = report["weights"]
+    lines = [
+        f"  difficulty: {direction_text(report)}",
+        f"  graph: {report['graph']['backend']}, {recall_text(report)}",
+        f"  messages: bandwidth {weights['bandwidth']:.4g}, "
+        f"gamma-forward {weights['forward']['gamma']:.4g}, "
+        f"gamma-reverse {weights['reverse']['gamma']:.4g}, "
+        f"{100 * report['picks']['negative_share']:.1f} % of picks had a negative score",
+        f"  {'':<36} {'this':>10} {'random':>10}",
+    ]
+    lines += [
+        f"  {what:<36} {ours:>10} {theirs:>10}" for what, ours, theirs in beside_random(report)
+    ]
+    return lines + [f"warning: {text}" for text in report["warnings"]]
+
+
+@contextlib.contextmanager
+def progress(*, quiet: bool) -> Iterator[Progress]:
+    """Show a bar per phase on a terminal; elsewhere, or when quiet, show nothing."""
+    if quiet or not _on_terminal() or os.environ.get("TERM") == "dumb":
+        yield no_progress
+        return
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    columns = (
+        TextColumn("{task.description}", markup=False),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeRemainingColumn(),
+    )
+    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+        phases: dict[str, Any] = {}
+
+        def show(phase: str, done: int, total: int) -> None:
+            if phase not in phases:
+                for earlier in phases.values():
+                    bars.update(earlier, visible=False)
+                phases[phase] = bars.add_task(phase, total=total)
+            bars.update(phases[phase], completed=done, total=total, visible=True)
+
+        yield show

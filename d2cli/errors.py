@@ -1,0 +1,57 @@
+"""Errors that are the user's to mend, each with its exit code.
+
+D2Error
+├── ParameterError   2   wrong usage or parameter
+├── InputError       3   bad input data
+├── ArtifactError    4   damaged, of another version, or made from other data
+└── ResourceError    5   out of disk or memory
+"""
+
+from typing import Self
+
+
+class D2Error(Exception):
+    """A mistake that one line and a hint explain; anything else is a bug and keeps its traceback.
+
+    Parameters
+    ----------
+    message : str
+        Where, what was found, what was expected; lower case, no full stop.
+    hint : str, optional
+        The next action.
+    """
+
+    exit_code = 1
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    def at(self, where: str) -> Self:
+        """Return the same error with its place in front: a file, or a file and a column."""
+        return type(self)(f"{where}: {self.message}", hint=self.hint)
+
+
+class ParameterError(D2Error, ValueError):
+    """A parameter, option or combination of them that cannot be used."""
+
+    exit_code = 2
+
+
+class InputError(D2Error):
+    """Input data that cannot be used: missing, ragged, not finite, not matching."""
+
+    exit_code = 3
+
+
+class ArtifactError(D2Error):
+    """A graph, scores or selection file that is damaged, foreign, or made from other data."""
+
+    exit_code = 4
+
+
+class ResourceError(D2Error):
+    """Disk or memory ran out, or a file could not be written."""
+
+    exit_code = 5

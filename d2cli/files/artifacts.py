@@ -1,0 +1,281 @@
+"""Stage results as files: one table with sealed metadata.
+
+On disk an artifact is a Parquet file, through a pipe an Arrow IPC stream. The key-value metadata
+``d2`` holds JSON: kind, schema version, key, parameters, input digests, results, versions, and a
+digest of the columns and of all this. The digest is verified on every read.
+"""
+
+import io
+import json
+import os
+from dataclasses import dataclass, replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+from blake3 import blake3
+
+import d2cli
+from d2cli.errors import ArtifactError, InputError
+from d2cli.files.digests import canonical_json, digest_json, digest_labels
+from d2cli.files.publish import write_atomically
+from d2cli.files.sources import STDIN, read_stdin
+
+Kind = Literal["graph", "scores", "selection"]
+
+SCHEMA_VERSION = 1
+META, LOCATOR, CARRIED = b"d2", b"d2_graph_path", b"d2_graph"
+MAKERS = {"graph": "d2 graph", "scores": "d2 score", "selection": "d2 select"}
+
+
+@dataclass(frozen=True, eq=False)
+class Artifact:
+    """A table and what is known about it.
+
+    Attributes
+    ----------
+    name : str
+        Where it came from, for messages.
+    meta : dict
+        The sealed metadata.
+    table : Arrow table
+    graph_path : str or None
+        Scores only: the graph's path relative to this file. Outside key and digest.
+    graph : Artifact or None
+        Scores only: the graph that comes along, through a pipe.
+    """
+
+    name: str
+    meta: dict[str, Any]
+    table: pa.Table
+    graph_path: str | None = None
+    graph: "Artifact | None" = None
+
+    @property
+    def key(self) -> str:
+        """What the result depends on."""
+        return str(self.meta["key"])
+
+    @property
+    def digest(self) -> str:
+        """Digest of columns and metadata."""
+        return str(self.meta["digest"])
+
+
+def stage_key(stage: str, version: int, parameters: dict[str, Any], inputs: dict[str, Any]) -> str:
+    """Return the key of a stage: digest of parameters, code version and input digests."""
+    return digest_json(
+        {
+            "stage": stage,
+            "stage_version": version,
+            "schema_version": SCHEMA_VERSION,
+            "parameters": parameters,
+            "inputs": inputs,
+        }
+    )
+
+
+def seal(
+    kind: Kind,
+    table: pa.Table,
+    *,
+    key: str,
+    parameters: dict[str, Any],
+    inputs: dict[str, Any],
+    results: dict[str, Any],
+) -> Artifact:
+    """Join a table with its metadata and digest."""
+    meta = {
+        "kind": kind,
+        "schema_version": SCHEMA_VERSION,
+        "key": key,
+        "n_rows": table.num_rows,
+        "parameters": parameters,
+        "inputs": inputs,
+        "results": results,
+        "versions": library_versions(),
+    }
+    table = table.combine_chunks().replace_schema_metadata(None)
+    meta["digest"] = _digest(meta, table)
+    return Artifact(f"the {kind}", meta, table)
+
+
+def library_versions() -> dict[str, str]:
+    """Return the versions that may change bytes."""
+    return {
+        "d2cli": d2cli.__version__,
+        "numpy": np.__version__,
+        "pyarrow": pa.__version__,
+        "hnswlib": version("hnswlib"),
+    }
+
+
+def _digest(meta: dict[str, Any], table: pa.Table) -> str:
+    rest = {name: value for name, value in meta.items() if name != "digest"}
+    state = blake3(canonical_json(rest).encode())
+    for name in table.column_names:
+        values = table.column(name).combine_chunks()
+        if pa.types.is_fixed_size_list(values.type):
+            # Not the type's own name: Parquet and Arrow call the list's item differently.
+            width = values.type.list_size
+            flat = values.flatten().to_numpy()
+            state.update(f"{name}{flat.dtype.str}{width}".encode())
+            state.update(np.ascontiguousarray(flat).data.cast("B"))
+        else:
+            state.update(name.encode())
+            state.update(digest_labels(values).encode())
+    return state.hexdigest()
+
+
+# --- writing --------------------------------------------------------------------------------------
+
+
+def _encode(artifact: Artifact) -> pa.Table:
+    """Return the table to be written: own columns, those of a graph that comes along, metadata."""
+    table, meta = artifact.table, {META: canonical_json(artifact.meta).encode()}
+    if artifact.graph is not None:
+        meta[CARRIED] = canonical_json(artifact.graph.meta).encode()
+        carried = artifact.graph.table
+        for name in carried.column_names:
+            if name not in table.column_names:
+                table = table.append_column(carried.field(name), carried.column(name))
+    elif artifact.graph_path is not None:
+        meta[LOCATOR] = os.fsencode(artifact.graph_path)
+    return table.replace_schema_metadata(meta)
+
+
+def write_artifact(path: Path, artifact: Artifact) -> Artifact:
+    """Publish an artifact as a Parquet file; return it under that name."""
+    table = _encode(artifact)
+    write_atomically(
+        path,
+        lambda file: pq.write_table(
+            table,
+            file,
+            compression="none",
+            use_dictionary=False,
+            write_statistics=False,
+            write_page_checksum=True,
+            row_group_size=1 << 20,
+        ),
+    )
+    return replace(artifact, name=str(path))
+
+
+def to_stream(artifact: Artifact) -> bytes:
+    """Return an artifact as an Arrow IPC stream."""
+    table, out = _encode(artifact), io.BytesIO()
+    with pa.ipc.new_stream(out, table.schema) as stream:
+        stream.write_table(table)
+    return out.getvalue()
+
+
+# --- reading --------------------------------------------------------------------------------------
+
+
+def read_artifact(ref: str, kind: Kind) -> Artifact:
+    """Read and verify an artifact from a path, or from standard input for ``-``.
+
+    Raises
+    ------
+    InputError
+        If there is no such file.
+    ArtifactError
+        If it is no d2 artifact, of another kind or version, or damaged.
+    """
+    name = "standard input" if ref == STDIN else ref
+    table = _read_table(ref, name, kind)
+    metadata = table.schema.metadata or {}
+    if META not in metadata:
+        raise ArtifactError(
+            f"{name}: is not written by d2, expected a {kind} file",
+            hint=f"make one with `{MAKERS[kind]}`",
+        )
+    locator = metadata.get(LOCATOR)
+    artifact = _open(
+        name, metadata[META], table, kind, os.fsdecode(locator) if locator is not None else None
+    )
+    if CARRIED not in metadata:
+        return artifact
+    graph = _open(f"{name} (its graph)", metadata[CARRIED], table, "graph", None)
+    return replace(artifact, graph=graph)
+
+
+def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str | None) -> Artifact:
+    damaged = ArtifactError(
+        f"{name}: is damaged: its contents do not match its digest", hint="make it again"
+    )
+    try:
+        meta = json.loads(text)
+        found, schema = str(meta["kind"]), int(meta["schema_version"])
+        columns = [c for c in COLUMNS.get(found, ()) if c in table.column_names]
+    except (ValueError, KeyError, TypeError) as error:
+        raise damaged from error
+    if found != kind:
+        raise ArtifactError(
+            f"{name}: is a {found} file, expected a {kind} file",
+            hint=f"make one with `{MAKERS[kind]}`",
+        )
+    if schema != SCHEMA_VERSION:
+        raise ArtifactError(
+            f"{name}: has schema version {schema}, expected {SCHEMA_VERSION}",
+            hint="it was made by another version of d2; make it again",
+        )
+    own = table.select(columns).combine_chunks().replace_schema_metadata(None)
+    if _digest(meta, own) != meta.get("digest") or own.num_rows != meta.get("n_rows"):
+        raise damaged
+    return Artifact(name, meta, own, graph_path)
+
+
+# The columns that a digest covers, in this order; a stream may hold others beside them.
+COLUMNS: dict[str, tuple[str, ...]] = {
+    "graph": ("id", "within", "neighbors", "distances"),
+    "scores": ("id", "difficulty", "score", "pool"),
+    "selection": (
+        "row", "id", "rank", "difficulty", "score", "score_at_pick", "group",
+    ),
+}  # fmt: skip
+
+
+def _read_table(ref: str, name: str, kind: str) -> pa.Table:
+    try:
+        if ref == STDIN:
+            data: Any = pa.py_buffer(read_stdin())
+            head = data.slice(0, 4).to_pybytes()
+        else:
+            data = Path(ref)
+            if data.is_file():
+                with data.open("rb") as file:
+                    head = file.read(4)
+            else:
+                data = pa.py_buffer(data.read_bytes())
+                head = data.slice(0, 4).to_pybytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{name}: no such file", hint=f"make it with `{MAKERS[kind]}`") from error
+    except OSError as error:
+        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
+    try:
+        if head == b"PAR1":
+            with (
+                pa.PythonFile(data.open("rb"))
+                if isinstance(data, Path)
+                else pa.BufferReader(data) as source
+            ):
+                return pq.read_table(source, page_checksum_verification=True)
+        if head == b"\xff\xff\xff\xff":
+            buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Path) else data
+            table = pa.ipc.open_stream(buffer).read_all()
+            table.validate(full=True)
+            return table
+    except (pa.ArrowException, OSError, ValueError) as error:
+        first_line = (str(error).splitlines() or [""])[0]
+        raise ArtifactError(
+            f"{name}: is damaged or cut short: {first_line}", hint="make it again"
+        ) from error
+    raise ArtifactError(
+        f"{name}: is not written by d2, expected a {kind} file",
+        hint=f"make one with `{MAKERS[kind]}`",
+    )

@@ -1,0 +1,112 @@
+"""COLREF: what the user calls a column, found in a file.
+
+``COLUMN`` (of the command's SOURCE), ``FILE`` (one array, or one possible column), or
+``FILE::NAME``. A name that is both a column of SOURCE and a file is the column; ``./name`` is the
+file.
+"""
+
+from pathlib import Path
+
+from d2cli.errors import InputError
+from d2cli.files.columns import ColumnRef
+from d2cli.files.sources import STDIN, Column, ColumnKind, Source, Sources, list_columns
+
+ID_NAMES = ("id", "uid")
+
+WANTED: dict[str, tuple[ColumnKind, ...]] = {
+    "embedding": ("vectors",),
+    "difficulty": ("numbers",),
+    "label": ("labels", "numbers"),
+    "id": ("labels", "numbers"),
+}
+EXPECTED = {
+    "embedding": "lists of numbers, or an array of shape (rows, width)",
+    "difficulty": "one number a row",
+    "label": "one string or number a row",
+    "id": "one string or integer a row",
+}
+
+
+def resolve(text: str, role: str, sources: Sources, home: Source | None) -> ColumnRef:
+    """Find the column that a COLREF means.
+
+    Parameters
+    ----------
+    text : str
+        The COLREF.
+    role : {"embedding", "difficulty", "label", "id"}
+        What it is wanted for.
+    sources : Sources
+        Opens files.
+    home : Source, optional
+        The command's SOURCE.
+
+    Raises
+    ------
+    InputError
+        If there is no such column or file, its type does not fit, or several columns fit.
+    """
+    if home is not None and text in home.columns and text:
+        return _fitting(home, home.columns[text], role)
+    if text == STDIN or Path(text).exists():
+        return only_column(sources.open(text), role)
+    file, separator, name = text.partition("::")
+    if separator:
+        source = sources.open(file)
+        if name not in source.columns:
+            raise InputError(
+                f"{source.name}: no column '{name}'; it has {list_columns(source)}",
+            )
+        return _fitting(source, source.columns[name], role)
+    if home is None or not any(home.columns):
+        raise InputError(
+            f"{text}: no such file", hint="a column of another file is named FILE::COLUMN"
+        )
+    raise InputError(
+        f"{home.name}: no column '{text}', and no file of that name; it has {list_columns(home)}",
+        hint="name one of them, or a column of another file as FILE::NAME",
+    )
+
+
+def only_column(source: Source, role: str) -> ColumnRef:
+    """Return the one column of a source that fits a role.
+
+    Raises
+    ------
+    InputError
+        If none or several fit; lists them.
+    """
+    columns = [c for c in source.columns.values() if c.kind in WANTED[role]]
+    if role in ("difficulty", "label"):
+        columns = [c for c in columns if c.name not in ID_NAMES] or columns
+    if role == "embedding":  # lists of integers are rarely embeddings
+        columns = [c for c in columns if not c.name or "int" not in c.type] or columns
+    if len(columns) == 1:
+        return ColumnRef(source, columns[0])
+    if columns:
+        listed = ", ".join(f"{c.name} ({c.type})" for c in columns)
+        option = {"embedding": "--embedding", "difficulty": "--difficulty"}.get(role, "its name as")
+        raise InputError(
+            f"{source.name}: {len(columns)} columns could be the {role}: {listed}",
+            hint=f"choose one with {option} {source.name}::{columns[0].name}",
+        )
+    raise InputError(
+        f"{source.name}: no column could be the {role}, expected {EXPECTED[role]}; "
+        f"it has {list_columns(source) or 'no columns'}"
+    )
+
+
+def _fitting(source: Source, column: Column, role: str) -> ColumnRef:
+    ref = ColumnRef(source, column)
+    if column.kind not in WANTED[role]:
+        raise InputError(f"{ref.where}: is {column.type}, expected {EXPECTED[role]}")
+    return ref
+
+
+def id_column(source: Source, given: str | None) -> ColumnRef | None:
+    """Return the id column of a source: the one named ``given``, else ``id`` or ``uid``."""
+    for name in (given, *ID_NAMES):
+        column = source.columns.get(name or "")
+        if name and column is not None and column.kind in WANTED["id"]:
+            return ColumnRef(source, column)
+    return None

@@ -1,0 +1,207 @@
+"""Columns to arrays: vectors, numbers, labels and ids, with every bad row counted."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError
+from d2cli.files.sources import STDIN, Column, Source
+from d2cli.stages.defects import Defect
+from d2cli.stages.groups import Groups
+from d2cli.stages.vectors import vector_type
+
+NO_NULLS = "every row needs a value; drop or fill these rows"
+
+
+@dataclass(frozen=True)
+class ColumnRef:
+    """One column or array of an opened source."""
+
+    source: Source
+    column: Column
+
+    @property
+    def where(self) -> str:
+        """How messages call it: FILE or FILE::COLUMN."""
+        name = self.column.name
+        return f"{self.source.name}::{name}" if name else self.source.name
+
+    @property
+    def title(self) -> str:
+        """The column's name; for a lone array the file's name without its ending."""
+        if self.column.name:
+            return self.column.name
+        file = self.source.name.replace("\\", "/").rsplit("/", 1)[-1]
+        return file.split(".", 1)[0] if file != STDIN else "values"
+
+
+def read_vectors(ref: ColumnRef) -> NDArray[Any]:
+    """Read embeddings (n, d).
+
+    Tables fill one preallocated array batch by batch; an array comes as it is stored, an NPY file
+    mapped and not read.
+
+    Raises
+    ------
+    InputError
+        If a row is null, holds a null or differs in width; names the first such row and the count.
+    """
+    array = ref.source.array(ref.column.name)
+    if array is not None:
+        return array
+    defects = _VectorDefects()
+    out: NDArray[Any] | None = None
+    start = 0
+    for batch in ref.source.batches(ref.column.name):
+        block = defects.check(start, _storage(batch))
+        if block is not None:
+            if out is None:
+                shape = (ref.source.n_rows, block.shape[1])
+                out = np.empty(shape, dtype=vector_type(block.dtype))
+            out[start : start + len(block)] = block
+        start += len(batch)
+    defects.refuse(ref.where)
+    if out is None:
+        raise InputError(f"{ref.where}: holds no rows", hint="expected at least one")
+    return out
+
+
+class _VectorDefects:
+    """What can be wrong with list columns."""
+
+    def __init__(self) -> None:
+        self.width = -1
+        self.null = Defect("is null", NO_NULLS)
+        self.ragged = Defect("", "all vectors need the same width; drop or mend these rows")
+        self.gap = Defect("holds a null value", NO_NULLS)
+
+    def check(self, start: int, batch: pa.Array) -> NDArray[Any] | None:
+        """Return the batch as (b, d), or None if any row up to here is bad."""
+        null = np.asarray(batch.is_null())
+        self.null.add(start, null)
+        if pa.types.is_fixed_size_list(batch.type):
+            widths = np.full(len(batch), batch.type.list_size)
+        else:
+            widths = np.diff(np.asarray(batch.offsets))
+        if self.width < 0 and not null.all():
+            self.width = int(widths[~null][0])
+        bad = (widths != self.width) & ~null
+        if bad.any():
+            found = int(widths[bad.argmax()])
+            self.ragged.add(start, bad, f"has {found} values, expected {self.width}")
+        values = batch.flatten()  # drops null rows
+        if values.null_count:
+            owner = np.repeat(np.flatnonzero(~null), widths[~null])
+            gaps = np.zeros(len(batch), dtype=np.bool_)
+            gaps[owner[np.asarray(values.is_null())]] = True
+            self.gap.add(start, gaps)
+        if self.null.count or self.ragged.count or self.gap.count or self.width < 0:
+            return None
+        numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
+        return numbers.reshape(len(batch), self.width)
+
+    def refuse(self, where: str) -> None:
+        """Raise InputError for the first kind of defect found."""
+        for defect in (self.null, self.ragged, self.gap):
+            defect.refuse(where)
+
+
+def read_numbers(ref: ColumnRef) -> NDArray[Any]:
+    """Read numbers (n,) in their own type.
+
+    Raises
+    ------
+    InputError
+        If a row is null; names the first and the count.
+    """
+    array = ref.source.array(ref.column.name)
+    if array is not None:
+        return array
+    parts = list(_without_nulls(ref))
+    arrays = [part.to_numpy(zero_copy_only=False) for part in parts]
+    return np.concatenate(arrays) if arrays else np.empty(0)
+
+
+def read_labels(ref: ColumnRef) -> pa.Array:
+    """Read labels or ids as Arrow: integers as int64, strings as large_string, others as they are.
+
+    Raises
+    ------
+    InputError
+        If a row is null or NaN, or the type is none of integer, float, boolean, string.
+    """
+    parts = []
+    for part in _without_nulls(ref):
+        plain = part.dictionary_decode() if pa.types.is_dictionary(part.type) else part
+        parts.append(_plain_type(plain, ref))
+    labels = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
+    if pa.types.is_floating(labels.type):
+        nan = Defect("is NaN", NO_NULLS)
+        nan.add(0, np.isnan(labels.to_numpy()))
+        nan.refuse(ref.where)
+    return labels
+
+
+def _plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
+    types = pa.types
+    try:
+        if types.is_integer(values.type):
+            return values.cast(pa.int64())
+        if types.is_string(values.type) or types.is_large_string(values.type):
+            return values.cast(pa.large_string())
+    except pa.ArrowInvalid as error:
+        raise InputError(f"{ref.where}: {error}") from error
+    if types.is_floating(values.type):
+        return values.cast(pa.float64())
+    if types.is_boolean(values.type):
+        return values
+    raise InputError(f"{ref.where}: is {values.type}, expected integers, strings or booleans")
+
+
+def _without_nulls(ref: ColumnRef) -> list[pa.Array]:
+    null = Defect("is null", NO_NULLS)
+    parts, start = [], 0
+    for batch in ref.source.batches(ref.column.name):
+        part = _storage(batch)
+        if pa.types.is_dictionary(part.type):
+            null.add(start, np.asarray(part.dictionary_decode().is_null()))
+        elif part.null_count:
+            null.add(start, np.asarray(part.is_null()))
+        parts.append(part)
+        start += len(part)
+    null.refuse(ref.where)
+    return parts
+
+
+def _storage(values: pa.Array) -> pa.Array:
+    return values.storage if isinstance(values, pa.ExtensionArray) else values
+
+
+def check_unique(ids: pa.Array, where: str) -> None:
+    """Raise InputError if an id stands twice; names the first repetition and the count."""
+    codes = np.asarray(ids.dictionary_encode().indices)
+    _, first = np.unique(codes, return_index=True)
+    if len(first) == len(codes):
+        return
+    repeated = np.ones(len(codes), dtype=np.bool_)
+    repeated[first] = False
+    row = int(repeated.argmax())
+    defect = Defect(
+        f"repeats the id {ids[row].as_py()!r}", "ids must be unique; --id names another column"
+    )
+    defect.add(0, repeated)
+    defect.refuse(where)
+
+
+def group_labels(labels: pa.Array) -> Groups:
+    """Group rows by label; names ascend by label (numbers by value)."""
+    encoded = labels.dictionary_encode()
+    order = np.asarray(pc.array_sort_indices(encoded.dictionary))
+    place = np.empty(len(order), dtype=np.int32)
+    place[order] = np.arange(len(order), dtype=np.int32)
+    names = tuple(str(name) for name in encoded.dictionary.take(pa.array(order)).to_pylist())
+    return Groups(place[np.asarray(encoded.indices)], names)

@@ -1,0 +1,155 @@
+"""What the stages take, read from files: arrays with their digests, rows matched."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError
+from d2cli.files.alignment import NO_IDS, Rows, identify
+from d2cli.files.colref import only_column, resolve
+from d2cli.files.columns import ColumnRef, group_labels, read_labels, read_numbers, read_vectors
+from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.rowlists import read_rows
+from d2cli.files.sources import Source, Sources
+from d2cli.params import Direction
+from d2cli.stages.difficulty import Difficulty, direction_of, orient, uniform_difficulty
+from d2cli.stages.groups import Groups
+from d2cli.stages.selection import Wishes
+
+UNIFORM = "uniform"
+
+
+@dataclass(frozen=True, eq=False)
+class Labels:
+    """Labels of all rows."""
+
+    values: pa.Array
+    digest: str
+
+    @property
+    def groups(self) -> Groups:
+        """The rows grouped by label."""
+        return group_labels(self.values)
+
+
+@dataclass(frozen=True, eq=False)
+class Embedding:
+    """Vectors as they are stored (n, d), and the rows they belong to."""
+
+    where: str
+    vectors: NDArray[Any]
+    rows: Rows
+    within: Labels | None
+    digests: dict[str, str]
+
+
+@dataclass(frozen=True, eq=False)
+class DifficultyColumn:
+    """Values of a score (None for uniform difficulty), their name and direction."""
+
+    where: str
+    name: str | None
+    values: NDArray[Any] | None
+    direction: Direction | None
+    digest: str
+    n_rows: int
+
+    def orient(self, *, shift: bool) -> Difficulty:
+        """Turn the values so that higher is harder; errors name the file."""
+        if self.values is None or self.direction is None:
+            return uniform_difficulty(self.n_rows)
+        try:
+            return orient(self.values, self.direction, shift=shift)
+        except InputError as error:
+            raise error.at(self.where) from None
+
+
+def read_embedding(
+    sources: Sources, source: str, *, embedding: str | None, id_: str | None, within: str | None
+) -> Embedding:
+    """Read vectors, ids and the groups to search within.
+
+    Parameters
+    ----------
+    sources : Sources
+    source : str
+        The command's SOURCE.
+    embedding, id_, within : str or None
+        COLREFs; the embedding is found by its type if left out, ids by their name.
+    """
+    home = sources.open(source)
+    ref = (
+        resolve(embedding, "embedding", sources, home)
+        if embedding
+        else only_column(home, "embedding")
+    )
+    vectors = read_vectors(ref)
+    n_rows = len(vectors) if ref.source is home else home.n_rows
+    given = resolve(id_, "id", sources, home) if id_ and id_ != NO_IDS else None
+    rows = identify(home, given, n_rows, id_)
+    matched = rows.rows_of(ref, len(vectors))
+    if matched is not None:
+        vectors = vectors[matched]
+    labels = read_group(sources, within, rows) if within else None
+    digests = {"vectors": digest_array(vectors)}
+    if rows.ids is not None:
+        digests["id"] = digest_labels(rows.ids)
+    if labels is not None:
+        digests["within"] = labels.digest
+    return Embedding(ref.where, vectors, rows, labels, digests)
+
+
+def read_difficulty(
+    sources: Sources, text: str, rows: Rows, harder: Direction | None
+) -> DifficultyColumn:
+    """Read a score column and settle its direction.
+
+    Raises
+    ------
+    ParameterError
+        If the direction is not known.
+    """
+    if text == UNIFORM:
+        return DifficultyColumn(UNIFORM, UNIFORM, None, None, UNIFORM, rows.n_rows)
+    ref = resolve(text, "difficulty", sources, rows.source)
+    direction = direction_of(ref.title, harder)
+    values = _matched(ref, read_numbers(ref), rows)
+    name = ref.column.name or None  # a lone array's name is a path, which results do not hold
+    return DifficultyColumn(
+        ref.where, name, values, direction, digest_array(values.astype(np.float64)), rows.n_rows
+    )
+
+
+def _matched(ref: ColumnRef, values: NDArray[Any], rows: Rows) -> NDArray[Any]:
+    if values.ndim != 1:
+        raise InputError(f"{ref.where}: has shape {values.shape}, expected one number a row")
+    matched = rows.rows_of(ref, len(values))
+    return values if matched is None else values[matched]
+
+
+def read_group(sources: Sources, text: str, rows: Rows) -> Labels:
+    """Read the label of every row."""
+    ref = resolve(text, "label", sources, rows.source)
+    labels = read_labels(ref)
+    matched = rows.rows_of(ref, len(labels))
+    if matched is not None:
+        labels = labels.take(pa.array(matched))
+    return Labels(labels, digest_labels(labels))
+
+
+def read_wishes(sources: Sources, include: str | None, exclude: str | None, rows: Rows) -> Wishes:
+    """Read the rows to include, in file order, and the rows to exclude."""
+    nothing = np.empty(0, dtype=np.int64)
+    return Wishes(
+        read_rows(include, rows, sources) if include else nothing,
+        read_rows(exclude, rows, sources) if exclude else nothing,
+    )
+
+
+def rows_like(name: str, n_rows: int, ids: pa.Array | None, id_: str | None) -> Rows:
+    """Return the rows of an artifact, to match other files with."""
+    home: Source | None = None
+    return Rows(name, n_rows, None if id_ == NO_IDS else ids, home, id_)

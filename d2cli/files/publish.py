@@ -1,0 +1,165 @@
+"""Files appear whole or not at all: temporary file, fsync, rename.
+
+A temporary file is locked while its writer lives, so the next run in the folder can tell a live
+one from what a kill left behind, and sweeps the latter.
+"""
+
+import contextlib
+import os
+import secrets
+import sys
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO
+
+from d2cli.errors import ParameterError, ResourceError
+
+try:
+    import fcntl
+except ImportError:  # pragma: no cover - not on this platform: nothing is swept there
+    fcntl = None  # type: ignore[assignment]
+
+SUFFIX = ".d2tmp"
+
+
+def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+    """Replace a file by what ``write`` writes, or leave it as it was.
+
+    A link is followed: its target is replaced. A device or pipe is written to directly.
+
+    Parameters
+    ----------
+    path : Path
+    write : callable
+        Takes a binary file opened for writing.
+
+    Raises
+    ------
+    ResourceError
+        If the disk is full or the file cannot be written; names the path.
+    """
+    target = Path(os.path.realpath(path))
+    try:
+        if target.exists() and not target.is_file():
+            with target.open("wb") as device:
+                write(device)
+            return
+        _sweep(target.parent)
+        temporary, file = _create(target)
+        try:
+            with file:
+                write(file)
+                file.flush()
+                os.fsync(file.fileno())
+                if target.exists():
+                    os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
+                temporary.replace(target)
+        except BaseException:
+            temporary.unlink(missing_ok=True)
+            raise
+        _sync_folder(target.parent)
+    except OSError as error:
+        reason = error.strerror or str(error)
+        raise ResourceError(
+            f"{path}: cannot be written: {reason}",
+            hint="nothing was changed; free some space, or name another place",
+        ) from error
+
+
+def write_bytes(path: Path, data: bytes) -> bool:
+    """Replace a file by these bytes; leave it alone, and return False, if it holds them already."""
+    target = Path(os.path.realpath(path))
+    with contextlib.suppress(OSError):
+        if target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data:
+            return False
+    write_atomically(path, lambda file: _write_all(file, data))
+    return True
+
+
+def _write_all(file: BinaryIO, data: bytes) -> None:
+    file.write(data)
+
+
+def _create(target: Path) -> tuple[Path, BinaryIO]:
+    """Open a new, locked file beside the target."""
+    while True:
+        path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}{SUFFIX}")
+        file = path.open("xb")
+        if fcntl is None:
+            return path, file
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        if os.fstat(file.fileno()).st_nlink:  # not swept between the two calls
+            return path, file
+        file.close()
+
+
+def _sweep(folder: Path) -> None:
+    """Remove temporary files whose writer is gone."""
+    if fcntl is None:
+        return
+    for path in folder.glob(f".*{SUFFIX}"):
+        with contextlib.suppress(OSError), path.open("rb") as file:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            path.unlink()
+
+
+def _sync_folder(folder: Path) -> None:
+    """Make the rename itself durable, where the system can."""
+    with contextlib.suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)
+
+
+def check_output(path: Path, inputs: Iterable[Path]) -> None:
+    """Refuse, before any work, an output that cannot or must not be written.
+
+    Raises
+    ------
+    ParameterError
+        If it is a folder, in a folder that does not exist, or one of the inputs, through links
+        too.
+    ResourceError
+        If the folder cannot be written to.
+    """
+    if path.is_dir():
+        raise ParameterError(f"{path}: is a folder", hint="name a file in it")
+    folder = Path(os.path.realpath(path)).parent
+    if not folder.is_dir():
+        raise ParameterError(f"{path}: there is no folder {folder}", hint="make it first")
+    for source in inputs:
+        if _same_file(path, source):
+            raise ParameterError(
+                f"{path}: is an input of this command and would be destroyed",
+                hint="name another output",
+            )
+    special = path.exists() and not path.is_file()
+    if not special and not os.access(folder, os.W_OK):
+        raise ResourceError(f"{path}: the folder cannot be written to", hint="name another place")
+
+
+def _same_file(path: Path, other: Path) -> bool:
+    try:
+        return path.samefile(other)
+    except OSError:
+        return os.path.realpath(path) == os.path.realpath(other)
+
+
+def write_stdout(data: bytes) -> None:
+    """Write bytes to standard output.
+
+    Raises
+    ------
+    ResourceError
+        If that fails, but not because the reader has gone (BrokenPipeError).
+    """
+    try:
+        sys.stdout.flush()
+        sys.stdout.buffer.write(data)
+        sys.stdout.buffer.flush()
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise ResourceError(f"standard output: cannot be written: {error.strerror}") from error

@@ -1,0 +1,182 @@
+"""Between stage results and artifacts: which columns and metadata each has."""
+
+from dataclasses import asdict
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+from numpy.typing import NDArray
+
+from d2cli.errors import ArtifactError
+from d2cli.files.artifacts import Artifact
+from d2cli.files.columns import group_labels
+from d2cli.stages.graph import KnnGraph
+from d2cli.stages.recall import Recall
+from d2cli.stages.score import Scores
+from d2cli.stages.selection import Selection
+
+
+def _lists(values: NDArray[Any]) -> pa.Array:
+    kind = pa.from_numpy_dtype(values.dtype)
+    item = pa.field("item", kind, nullable=False)
+    return pa.FixedSizeListArray.from_arrays(
+        pa.array(values.ravel()), type=pa.list_(item, values.shape[1])
+    )
+
+
+def _matrix(table: pa.Table, name: str) -> NDArray[Any]:
+    column = table.column(name).combine_chunks()
+    flat: NDArray[Any] = column.flatten().to_numpy()
+    return flat.reshape(len(column), column.type.list_size)
+
+
+def _table(columns: dict[str, pa.Array | NDArray[Any] | None]) -> pa.Table:
+    return pa.table({name: values for name, values in columns.items() if values is not None})
+
+
+# --- graph ----------------------------------------------------------------------------------------
+
+
+def graph_table(graph: KnnGraph, ids: pa.Array | None, within: pa.Array | None) -> pa.Table:
+    """Return the columns of a graph file."""
+    return _table(
+        {
+            "id": ids,
+            "within": within,
+            "neighbors": _lists(graph.neighbors),
+            "distances": _lists(graph.distances),
+        }
+    )
+
+
+def graph_results(graph: KnnGraph) -> dict[str, Any]:
+    """Return what is known about a graph beside its columns."""
+    return {
+        "backend": graph.backend,
+        "recall": asdict(graph.recall),
+        "ef_search": graph.ef_search,
+        "duplicates": graph.n_duplicates,
+    }
+
+
+@lru_cache(maxsize=2)  # so that the undirected union, which the graph keeps, is made once
+def graph_of(artifact: Artifact) -> KnnGraph:
+    """Return the graph that an artifact holds.
+
+    Raises
+    ------
+    ArtifactError
+        If a neighbour is no row.
+    """
+    results, table = artifact.meta["results"], artifact.table
+    neighbors = _matrix(table, "neighbors")
+    if neighbors.min(initial=0) < -1 or neighbors.max(initial=-1) >= len(neighbors):
+        raise ArtifactError(f"{artifact.name}: a neighbor is not a row of the graph")
+    groups = None
+    if "within" in table.column_names:
+        groups = group_labels(table.column("within").combine_chunks())
+    return KnnGraph(
+        neighbors,
+        _matrix(table, "distances"),
+        groups,
+        results["backend"],
+        Recall(**results["recall"]),
+        results["ef_search"],
+        results["duplicates"],
+    )
+
+
+def ids_of(artifact: Artifact) -> pa.Array | None:
+    """Return the ids of an artifact's rows, if it has any."""
+    if "id" not in artifact.table.column_names:
+        return None
+    return artifact.table.column("id").combine_chunks()
+
+
+# --- scores ---------------------------------------------------------------------------------------
+
+
+def scores_table(scores: Scores, ids: pa.Array | None) -> pa.Table:
+    """Return the columns of a scores file."""
+    return _table(
+        {"id": ids, "difficulty": scores.difficulty, "score": scores.score, "pool": scores.pool}
+    )
+
+
+def scores_results(scores: Scores) -> dict[str, Any]:
+    """Return the numbers that a scores file records."""
+    return {
+        "gamma_forward": scores.gamma_forward,
+        "bandwidth": scores.bandwidth,
+        "direction": scores.direction,
+        "shift": scores.shift,
+        "pool": int(scores.pool.sum()),
+    }
+
+
+def scores_of(artifact: Artifact) -> Scores:
+    """Return the scores that an artifact holds."""
+    results, table = artifact.meta["results"], artifact.table
+
+    def column(name: str) -> NDArray[Any]:
+        values: NDArray[Any] = table.column(name).combine_chunks().to_numpy(zero_copy_only=False)
+        return values
+
+    return Scores(
+        difficulty=column("difficulty"),
+        score=column("score"),
+        pool=column("pool"),
+        gamma_forward=results["gamma_forward"],
+        bandwidth=results["bandwidth"],
+        direction=results["direction"],
+        shift=results["shift"],
+    )
+
+
+# --- selection ------------------------------------------------------------------------------------
+
+
+def selection_table(
+    selection: Selection, scores: Scores, ids: pa.Array | None, group: pa.Array | None
+) -> pa.Table:
+    """Return the columns of a selection file, ascending by row."""
+    by_row = np.argsort(selection.rows)
+    rows = selection.rows[by_row]
+    take = pa.array(rows)
+    return _table(
+        {
+            "row": rows,
+            "id": None if ids is None else ids.take(take),
+            "rank": by_row.astype(np.int64),
+            "difficulty": scores.difficulty[rows],
+            "score": scores.score[rows],
+            "score_at_pick": selection.scores[by_row],
+            "group": None if group is None else group.take(take),
+        }
+    )
+
+
+def selection_results(selection: Selection) -> dict[str, Any]:
+    """Return the numbers that a selection file records."""
+    return {
+        "n_samples": selection.n_samples,
+        "gamma_reverse": selection.gamma_reverse,
+        "bandwidth": selection.bandwidth,
+        "budgets": list(selection.budgets),
+    }
+
+
+def selection_of(artifact: Artifact, group: pa.Array | None) -> Selection:
+    """Return the selection that an artifact holds; ``group`` are the labels of all rows."""
+    results, table = artifact.meta["results"], artifact.table
+    by_rank = np.argsort(table.column("rank").to_numpy())
+    return Selection(
+        table.column("row").to_numpy()[by_rank],
+        table.column("score_at_pick").to_numpy()[by_rank],
+        results["n_samples"],
+        results["gamma_reverse"],
+        results["bandwidth"],
+        None if group is None else group_labels(group),
+        tuple(results["budgets"]),
+    )

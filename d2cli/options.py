@@ -1,0 +1,314 @@
+"""Command-line options: one spelling in all commands."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from d2cli.errors import ParameterError
+from d2cli.params import (
+    AUTO,
+    Auto,
+    Backend,
+    Balance,
+    Direction,
+    GraphParams,
+    Kernel,
+    Messages,
+    Metric,
+    PresetName,
+    ScoreParams,
+    SelectParams,
+    Ties,
+)
+
+_graph = GraphParams()
+_score = ScoreParams()
+_select = SelectParams(rate=0.5)
+
+
+def number_or_auto(text: str | None) -> float | Auto | None:
+    """Read "auto" or a number.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither.
+    """
+    if text is None or text == AUTO:
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ParameterError(f"'{text}' is neither a number nor 'auto'") from error
+
+
+Source = Annotated[
+    str,
+    typer.Argument(
+        metavar="SOURCE",
+        help="Parquet, Arrow, NPY or NPZ file with the embeddings; - or nothing: standard input.",
+        show_default=False,
+    ),
+]
+GraphFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="GRAPH",
+        help="File written by `d2 graph`; - or nothing: standard input.",
+        show_default=False,
+    ),
+]
+ScoresFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="SCORES",
+        help="File written by `d2 score`; - or nothing: standard input.",
+        show_default=False,
+    ),
+]
+
+Embedding = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding",
+        "-e",
+        metavar="COLREF",
+        help="Column or array of vectors. Left out: the only one that SOURCE has.",
+        show_default=False,
+    ),
+]
+Id = Annotated[
+    str | None,
+    typer.Option(
+        "--id",
+        metavar="COLREF",
+        help="Ids; columns of other files are joined by them. Left out: a column id or uid. "
+        "none: match by row.",
+        show_default=False,
+    ),
+]
+Difficulty = Annotated[
+    str,
+    typer.Option(
+        "--difficulty",
+        metavar="COLREF",
+        help="Score of each row, or uniform for none (every row 1).",
+        show_default=False,
+    ),
+]
+Harder = Annotated[
+    Direction | None,
+    typer.Option(
+        help="Which values are harder. Needed unless the name says it: forgetting, el2n, entropy, "
+        "loss, variance, grand, perplexity, uncertainty (high); aum, margin, confidence, "
+        "likelihood (low).",
+        show_default=False,
+    ),
+]
+Within = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLREF",
+        help="Search neighbors only inside a row's group, such as its class.",
+        show_default=False,
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLREF",
+        help="Give each group, such as a class, a budget of its own; also the groups that "
+        "--prune-hardest cuts within.",
+        show_default=False,
+    ),
+]
+CutGroup = Annotated[
+    str | None,
+    typer.Option(
+        "--group",
+        metavar="COLREF",
+        help="Groups that --prune-hardest cuts within. Left out: those of `d2 graph --within`.",
+        show_default=False,
+    ),
+]
+
+Neighbors = Annotated[
+    int, typer.Option("--neighbors", "-k", help="Neighbors stored a row, itself excluded.")
+]
+MetricOption = Annotated[
+    Metric, typer.Option("--metric", help="cosine is l2 between unit vectors, 0 to 2.")
+]
+BackendOption = Annotated[
+    Backend, typer.Option("--backend", help="auto is exact where that is at most as slow.")
+]
+Recall = Annotated[
+    float,
+    typer.Option(help="Target for hnsw: search effort rises until this share is found (0 to 1)."),
+]
+Seed = Annotated[int, typer.Option(help="Of everything random.")]
+Threads = Annotated[
+    int | None,
+    typer.Option(
+        "--threads",
+        "-j",
+        min=1,
+        help="Threads; results do not depend on them. Left out: all processors.",
+        show_default=False,
+    ),
+]
+
+Preset = Annotated[
+    PresetName | None,
+    typer.Option(
+        "--preset",
+        help="default: chosen by measurement. paper: as published. reference: the authors' code. "
+        "Other options override it. [default: default; for `d2 select`, that of the scores]",
+        show_default=False,
+    ),
+]
+GammaForward = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|auto",
+        help="Kernel width of forward messages; 0: neighbors count in full, large: hardly. "
+        "auto: 1 / R^2 - 1 with R = max(rate, 0.1). [default: by preset]",
+        show_default=False,
+    ),
+]
+GammaReverse = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|auto",
+        help="Kernel width of reverse messages. Small = strong suppression of a pick's neighbors "
+        "= more diversity. auto: 1 / R^2 with R = max(rate, 0.1). [default: by preset]",
+        show_default=False,
+    ),
+]
+KernelOption = Annotated[
+    Kernel | None,
+    typer.Option(
+        "--kernel",
+        help="gaussian: exp(-gamma (d/h)^2). exponential: exp(-gamma d/h). [default: by preset]",
+        show_default=False,
+    ),
+]
+Bandwidth = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|auto",
+        help="h, the unit of distance. auto: the median distance to a neighbor. "
+        "[default: by preset]",
+        show_default=False,
+    ),
+]
+Rounds = Annotated[int, typer.Option(help="Forward passes, each on the result before.")]
+PruneHardest = Annotated[
+    float,
+    typer.Option(
+        "--prune-hardest",
+        help="Fraction of the hardest rows of each group to take out first (label noise).",
+    ),
+]
+MessagesOption = Annotated[
+    Messages | None,
+    typer.Option(
+        "--messages",
+        help="signed: as published. clamped: a pick with a negative score sends nothing. "
+        "[default: by preset]",
+        show_default=False,
+    ),
+]
+TiesOption = Annotated[
+    Ties | None,
+    typer.Option(
+        "--ties",
+        help="Which of equal rows comes first: random (by --seed) or the lowest row. "
+        "[default: by preset]",
+        show_default=False,
+    ),
+]
+
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        help="Fraction of rows REMOVED, the paper's pruning rate: 0.9 keeps a tenth.",
+        show_default=False,
+    ),
+]
+ScoreRate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        help="Pruning rate to come, 0 to 1; --gamma-forward auto depends on it.",
+        show_default=False,
+    ),
+]
+Keep = Annotated[
+    int | None, typer.Option(help="Rows to keep, instead of --rate.", show_default=False)
+]
+BalanceOption = Annotated[
+    Balance,
+    typer.Option("--balance", help="Budgets of groups: by their share of the rows, or equal."),
+]
+Include = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Ids or rows to keep in any case; they take the first ranks, in file order.",
+        show_default=False,
+    ),
+]
+Exclude = Annotated[
+    str | None,
+    typer.Option(metavar="FILE", help="Ids or rows never to keep.", show_default=False),
+]
+
+ArtifactOutput = Annotated[
+    str,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help="Parquet file; - or nothing: an Arrow stream on standard output.",
+        show_default=False,
+    ),
+]
+SelectionOutput = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help=".parquet, .npy, .txt, .csv or .jsonl; - or nothing: one id or row a line on "
+        "standard output.",
+        show_default=False,
+    ),
+]
+Order = Annotated[
+    str,
+    typer.Option(
+        "--order",
+        metavar="row|rank",
+        help="Order of the rows in outputs other than Parquet: by row, or as they were picked.",
+    ),
+]
+ReportFile = Annotated[
+    Path | None,
+    typer.Option("--report", metavar="FILE", help="Report as .json or .md.", show_default=False),
+]
+CacheDir = Annotated[
+    Path | None,
+    typer.Option(
+        help="Where finished stages are kept.",
+        envvar="D2_CACHE_DIR",
+        show_default="the user's cache folder",
+    ),
+]
+Force = Annotated[bool, typer.Option("--force", help="Compute even what is up to date.")]
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
+RECALL, SEED = _graph.recall, _graph.seed
+ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, _score.prune_hardest, _select.balance

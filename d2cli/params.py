@@ -1,0 +1,284 @@
+"""Parameters of the stages and the presets that fill them; light enough to import for ``--help``.
+
+``PRESETS`` is the one place where defaults of the method stand. ``default`` comes from experiments
+on real data, ``paper`` is the method as published, ``reference`` the authors' released code.
+"""
+
+import math
+from dataclasses import dataclass, fields
+from typing import Any, Literal, Self
+
+from d2cli.errors import ParameterError
+
+Metric = Literal["l2", "cosine"]
+Backend = Literal["auto", "exact", "hnsw"]
+Kernel = Literal["gaussian", "exponential"]
+Messages = Literal["signed", "clamped"]
+Ties = Literal["random", "row"]
+Balance = Literal["proportional", "uniform"]
+Direction = Literal["high", "low"]
+PresetName = Literal["default", "paper", "reference"]
+Auto = Literal["auto"]
+
+AUTO: Auto = "auto"
+GAMMA_FORWARD_WITHOUT_RATE = 0.25
+SMALLEST_RATE = 0.1  # rates below it use its gammas
+
+
+@dataclass(frozen=True, kw_only=True)
+class Preset:
+    """Defaults of the method's parameters.
+
+    ``neighbor_floor`` is the least difficulty a neighbour counts with in the forward sum (None: no
+    floor), ``shift`` whether negative difficulties are shifted to start at 0.
+    """
+
+    kernel: Kernel = "gaussian"
+    bandwidth: float | Auto = AUTO
+    gamma_forward: float | Auto = AUTO
+    gamma_reverse: float | Auto = AUTO
+    messages: Messages = "signed"
+    ties: Ties = "random"
+    neighbor_floor: float | None = None
+    shift: bool = True
+
+
+PRESETS: dict[PresetName, Preset] = {
+    "default": Preset(),
+    "paper": Preset(bandwidth=1.0, gamma_forward=1.0, gamma_reverse=0.1),
+    "reference": Preset(
+        kernel="exponential",
+        bandwidth=1.0,
+        gamma_forward=1.0,
+        gamma_reverse=0.1,
+        ties="row",
+        neighbor_floor=1e-7,
+        shift=False,
+    ),
+}
+
+
+def _check(name: str, value: object, *, least: float, open_end: bool = False) -> None:
+    if value is None or value == AUTO:
+        return
+    number = float(value) if isinstance(value, int | float) else math.nan
+    if not math.isfinite(number) or number < least or (open_end and number == least):
+        relation = "greater than" if open_end else "at least"
+        raise ParameterError(f"{name} is {value}, expected a number {relation} {least:g}")
+
+
+def _check_choice(name: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ParameterError(f"{name} is '{value}', expected one of {', '.join(choices)}")
+
+
+def check_rate(rate: float | None) -> None:
+    """Raise ParameterError unless the pruning rate is None or a fraction from 0 to 1."""
+    if rate is None or 0 <= rate <= 1:
+        return
+    hint = "the rate is the fraction of rows removed; keeping a tenth is --rate 0.9"
+    if 1 < rate <= 100:
+        hint = f"the rate is a fraction; {rate:g} % is --rate {rate / 100:g}"
+    raise ParameterError(f"rate is {rate:g}, expected 0 to 1", hint=hint)
+
+
+@dataclass(frozen=True, kw_only=True)
+class GraphParams:
+    """How neighbours are searched.
+
+    Attributes
+    ----------
+    n_neighbors : int
+        k, neighbours stored a row.
+    metric : {"l2", "cosine"}
+        "cosine" is l2 between unit vectors, so 0 to 2.
+    backend : {"auto", "exact", "hnsw"}
+        "auto" searches exactly where that is at most as slow.
+    recall : float
+        Target of hnsw's measured recall@k, 0 to 1.
+    seed : int
+        Of the hnsw levels and of the recall sample.
+    """
+
+    n_neighbors: int = 10
+    metric: Metric = "l2"
+    backend: Backend = "auto"
+    recall: float = 0.95
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.n_neighbors <= 10_000:
+            raise ParameterError(f"neighbors is {self.n_neighbors}, expected 1 to 10,000")
+        if not 0 <= self.recall <= 1:
+            raise ParameterError(f"recall is {self.recall:g}, expected 0 to 1")
+        _check_choice("metric", self.metric, ("l2", "cosine"))
+        _check_choice("backend", self.backend, ("auto", "exact", "hnsw"))
+        check_seed(self.seed)
+
+
+def check_seed(seed: int) -> None:
+    """Raise ParameterError unless the seed fits all generators: 0 to 2**32 - 1."""
+    if not 0 <= seed < 2**32:
+        raise ParameterError(f"seed is {seed}, expected 0 to 4,294,967,295")
+
+
+class FromPreset:
+    """Fill fields that were left out (None) from a preset."""
+
+    @classmethod
+    def from_preset(cls, name: PresetName = "default", **given: Any) -> Self:  # noqa: ANN401
+        """Build the parameters: what is given, then the preset's value, then the class's default.
+
+        Parameters
+        ----------
+        name : {"default", "paper", "reference"}
+            A key of ``PRESETS``.
+        **given
+            Fields of the class; None counts as not given.
+        """
+        _check_choice("preset", name, tuple(PRESETS))
+        preset = PRESETS[name]
+        names = [field.name for field in fields(cls)]  # type: ignore[arg-type]
+        chosen = {key: getattr(preset, key) for key in names if hasattr(preset, key)}
+        chosen |= {key: value for key, value in given.items() if value is not None}
+        return cls(**{**chosen, "preset": name})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreParams(FromPreset):
+    """The forward pass: difficulty to score.
+
+    Attributes
+    ----------
+    gamma_forward : float or "auto"
+        In units of 1 / bandwidth**2 (gaussian) or 1 / bandwidth (exponential). "auto" is
+        1 / R**2 - 1 with R = max(rate, 0.1), or 0.25 when the rate is not known.
+    rate : float or None
+        The pruning rate that "auto" is for; used for nothing else.
+    kernel, bandwidth
+        See `d2cli.stages.kernel`.
+    rounds : int
+        Forward passes, each on the result of the one before.
+    prune_hardest : float
+        Fraction of the hardest rows of each group taken out first.
+    ties : {"random", "row"}
+        Order of equal difficulties in ``prune_hardest``.
+    seed : int
+        Of random ties.
+    neighbor_floor, shift
+        See `Preset`.
+    """
+
+    preset: PresetName = "default"
+    gamma_forward: float | Auto = AUTO
+    rate: float | None = None
+    kernel: Kernel = "gaussian"
+    bandwidth: float | Auto = AUTO
+    rounds: int = 1
+    prune_hardest: float = 0.0
+    ties: Ties = "random"
+    seed: int = 0
+    neighbor_floor: float | None = None
+    shift: bool = True
+
+    def __post_init__(self) -> None:
+        check_rate(self.rate)
+        _check("gamma-forward", self.gamma_forward, least=0)
+        _check("bandwidth", self.bandwidth, least=0, open_end=True)
+        if not 0 <= self.rounds <= 1000:
+            raise ParameterError(f"rounds is {self.rounds}, expected 0 to 1,000")
+        if not 0 <= self.prune_hardest <= 1:
+            raise ParameterError(f"prune-hardest is {self.prune_hardest:g}, expected 0 to 1")
+        _check_choice("kernel", self.kernel, ("gaussian", "exponential"))
+        _check_choice("ties", self.ties, ("random", "row"))
+        check_seed(self.seed)
+
+    @property
+    def gamma_forward_value(self) -> float:
+        """The number that ``gamma_forward`` stands for."""
+        if self.gamma_forward != AUTO:
+            return float(self.gamma_forward)
+        if self.rate is None:
+            return GAMMA_FORWARD_WITHOUT_RATE
+        return 1 / max(self.rate, SMALLEST_RATE) ** 2 - 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectParams(FromPreset):
+    """The greedy pick with reverse messages.
+
+    Attributes
+    ----------
+    rate : float or None
+        Fraction of the rows removed; exactly one of ``rate`` and ``keep`` is given.
+    keep : int or None
+        Rows kept.
+    gamma_reverse : float or "auto"
+        Units as ``gamma_forward``; small = strong suppression of neighbours = more diversity.
+        "auto" is 1 / R**2 with R = max(rate, 0.1).
+    messages : {"signed", "clamped"}
+        "clamped": a pick with a negative score sends nothing.
+    ties : {"random", "row"}
+        Which of equal scores is picked first.
+    balance : {"proportional", "uniform"}
+        Shares of the groups, if there are groups.
+    """
+
+    preset: PresetName = "default"
+    rate: float | None = None
+    keep: int | None = None
+    gamma_reverse: float | Auto = AUTO
+    kernel: Kernel = "gaussian"
+    bandwidth: float | Auto = AUTO
+    messages: Messages = "signed"
+    ties: Ties = "random"
+    seed: int = 0
+    balance: Balance = "proportional"
+
+    def __post_init__(self) -> None:
+        if (self.rate is None) == (self.keep is None):
+            raise ParameterError(
+                "expected exactly one of rate and keep",
+                hint="--rate 0.9 removes nine rows of ten, --keep 5000 keeps 5,000 rows",
+            )
+        check_rate(self.rate)
+        if self.keep is not None and self.keep < 1:
+            raise ParameterError(f"keep is {self.keep}, expected a number of rows, at least 1")
+        _check("gamma-reverse", self.gamma_reverse, least=0)
+        _check("bandwidth", self.bandwidth, least=0, open_end=True)
+        _check_choice("kernel", self.kernel, ("gaussian", "exponential"))
+        _check_choice("messages", self.messages, ("signed", "clamped"))
+        _check_choice("ties", self.ties, ("random", "row"))
+        _check_choice("balance", self.balance, ("proportional", "uniform"))
+        check_seed(self.seed)
+
+    def budget(self, n_samples: int) -> int:
+        """Return the number of rows to keep: ``n - floor(rate * n + 0.5)``, or ``keep``.
+
+        Raises
+        ------
+        ParameterError
+            If that is no row, or more rows than there are.
+        """
+        if self.keep is not None:
+            if self.keep > n_samples:
+                raise ParameterError(f"keep is {self.keep:,}, but there are {n_samples:,} rows")
+            return self.keep
+        assert self.rate is not None
+        kept = n_samples - math.floor(self.rate * n_samples + 0.5)
+        if kept < 1:
+            raise ParameterError(
+                f"rate {self.rate:g} of {n_samples:,} rows keeps none",
+                hint="lower the rate, or give the number of rows with --keep",
+            )
+        return kept
+
+    def rate_of(self, n_samples: int) -> float:
+        """Return the pruning rate: the one given, or ``1 - keep / n``."""
+        return self.rate if self.rate is not None else 1 - self.budget(n_samples) / n_samples
+
+    def gamma_reverse_value(self, n_samples: int) -> float:
+        """Return the number that ``gamma_reverse`` stands for."""
+        if self.gamma_reverse != AUTO:
+            return float(self.gamma_reverse)
+        return 1 / max(self.rate_of(n_samples), SMALLEST_RATE) ** 2

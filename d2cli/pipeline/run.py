@@ -1,0 +1,153 @@
+"""One run of a command, and its stages.
+
+Every stage has a key: the digest of its parameters, its code version and its inputs. A stage whose
+output or cache entry carries the key is up to date and not computed again.
+"""
+
+import os
+import resource
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from d2cli.errors import ParameterError, ResourceError
+from d2cli.files import cache
+from d2cli.files.artifacts import Artifact, Kind, write_artifact
+from d2cli.files.publish import check_output
+from d2cli.files.sources import STDIN, Sources
+from d2cli.stages.parallel import Progress, no_progress
+
+# Raised by hand whenever the results of a stage change.
+STAGE_VERSIONS: dict[Kind, int] = {"graph": 1, "scores": 1, "selection": 1}
+
+COMPUTED, UP_TO_DATE = "computed", "up to date"
+
+
+def _silent(line: str) -> None:
+    """Say nothing."""
+
+
+@dataclass
+class Run:
+    """How one command runs, and what it has read.
+
+    Attributes
+    ----------
+    n_threads : int
+        Does not change results.
+    force : bool
+        Compute even what is up to date.
+    note : callable
+        Takes one line for the user.
+    on_progress : callable
+        See `d2cli.stages.parallel`.
+    sources : Sources
+        The files opened so far.
+    stages : list of dict
+        What was done: stage, status, seconds, peak memory.
+    """
+
+    n_threads: int = 1
+    force: bool = False
+    note: Callable[[str], None] = _silent
+    on_progress: Progress = no_progress
+    sources: Sources = field(default_factory=Sources)
+    stages: list[dict[str, Any]] = field(default_factory=list)
+
+    def inputs(self, *refs: str | None) -> list[Path]:
+        """Return every file this run reads: those opened, and artifacts named by ``refs``."""
+        return [*self.sources.paths, *(Path(ref) for ref in refs if ref and ref != STDIN)]
+
+
+def run_stage(
+    run: Run,
+    kind: Kind,
+    key: str,
+    place: Path | None,
+    make: Callable[[], Artifact],
+    *,
+    graph_path: str | None = None,
+    in_cache: bool = False,
+) -> Artifact:
+    """Return the artifact with this key: from its place if it is there, else made and put there."""
+    start = time.perf_counter()
+    status, artifact = COMPUTED, None
+    if place is not None and not run.force:
+        artifact, damage = cache.find(place, kind, key)
+        if damage:
+            run.note(f"warning: {damage}; making it again")
+        if artifact is not None and artifact.graph is None and artifact.graph_path != graph_path:
+            # The graph has moved, or is to come along from now on.
+            artifact = None
+    if artifact is not None:
+        status = UP_TO_DATE
+    else:
+        artifact = replace(make(), graph_path=graph_path)
+        if place is not None:
+            artifact = _put(run, place, artifact, in_cache)
+    run.stages.append(
+        {
+            "stage": {"graph": "graph", "scores": "score", "selection": "select"}[kind],
+            "status": status,
+            "seconds": round(time.perf_counter() - start, 3),
+            "peak_memory_bytes": peak_memory(),
+        }
+    )
+    return artifact
+
+
+def _put(run: Run, place: Path, artifact: Artifact, in_cache: bool) -> Artifact:
+    try:
+        return write_artifact(place, artifact)
+    except ResourceError as error:
+        if not in_cache:
+            raise
+        run.note(f"warning: not cached: {error.message}")
+        return artifact
+
+
+def peak_memory() -> int:
+    """Return the peak resident memory of the process so far, in bytes."""
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return peak if sys.platform == "darwin" else peak * 1024
+
+
+def open_cache_folder(run: Run, given: Path | None) -> Path | None:
+    """Return the cache folder, made if need be; None, with a note, if it cannot be used."""
+    folder = cache.cache_folder(given)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except (OSError, ValueError) as error:
+        if given is not None:
+            raise ParameterError(f"{folder}: cannot be a cache folder: {error}") from error
+    if folder.is_dir() and os.access(folder, os.W_OK):
+        return folder
+    run.note(f"warning: {folder}: cannot be written to, so nothing is cached")
+    return None
+
+
+def run_cached(
+    run: Run,
+    folder: Path | None,
+    kind: Kind,
+    key: str,
+    make: Callable[[], Artifact],
+    **more: Any,  # noqa: ANN401
+) -> Artifact:
+    """Run a stage whose place is its cache entry; others wait for the entry meanwhile."""
+    if folder is None:
+        return run_stage(run, kind, key, None, make)
+    place = cache.entry_path(folder, kind, key)
+    with cache.locked(place):
+        return run_stage(run, kind, key, place, make, in_cache=True, **more)
+
+
+def checked_place(run: Run, output: str | None, *refs: str | None) -> Path | None:
+    """Return the output's path if it can be written and is no input; None for standard output."""
+    if output is None or output == STDIN:
+        return None
+    check_output(Path(output), run.inputs(*refs))
+    return Path(output)

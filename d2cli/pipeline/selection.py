@@ -1,0 +1,254 @@
+"""``d2 select``: scores to the rows to keep and a report."""
+
+import os
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from d2cli.errors import ArtifactError
+from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key
+from d2cli.files.digests import digest_array
+from d2cli.files.inputs import Labels, read_group, read_wishes, rows_like
+from d2cli.files.publish import write_bytes
+from d2cli.files.reports import is_current, render, report_of
+from d2cli.files.stages import (
+    graph_of,
+    ids_of,
+    scores_of,
+    selection_of,
+    selection_results,
+    selection_table,
+)
+from d2cli.params import AUTO, ScoreParams, SelectParams
+from d2cli.pipeline.run import (
+    COMPUTED,
+    STAGE_VERSIONS,
+    Run,
+    open_cache_folder,
+    run_cached,
+    run_stage,
+)
+from d2cli.pipeline.targets import Targets
+from d2cli.stages.report import summarize
+from d2cli.stages.selection import Wishes, may_be_kept, select_coreset
+
+
+@dataclass(frozen=True, eq=False)
+class Selected:
+    """What a selecting command has done.
+
+    Attributes
+    ----------
+    n_rows, n_kept : int
+    rate : float
+    report : dict or None
+        None where nothing was computed and no report was wanted.
+    status : str
+        "computed" or "up to date".
+    """
+
+    n_rows: int
+    n_kept: int
+    rate: float
+    report: dict[str, Any] | None
+    status: str
+
+
+@dataclass(frozen=True, eq=False)
+class Pick:
+    """Everything a selection depends on."""
+
+    graph: Artifact
+    scores: Artifact
+    params: SelectParams
+    group: Labels | None
+    wishes: Wishes
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the inputs."""
+        found = {"graph": self.graph.digest, "scores": self.scores.digest}
+        if self.group:
+            found["group"] = self.group.digest
+        for name in ("include", "exclude"):
+            rows = getattr(self.wishes, name)
+            if len(rows):
+                found[name] = digest_array(rows)
+        return found
+
+    @property
+    def key(self) -> str:
+        """What the selection depends on."""
+        return stage_key("selection", STAGE_VERSIONS["selection"], asdict(self.params), self.inputs)
+
+    def make(self) -> Artifact:
+        """Select and seal."""
+        scores = scores_of(self.scores)
+        selection = select_coreset(
+            graph_of(self.graph),
+            scores,
+            self.params,
+            groups=self.group.groups if self.group else None,
+            wishes=self.wishes,
+        )
+        labels = self.group.values if self.group else None
+        return seal(
+            "selection",
+            selection_table(selection, scores, ids_of(self.scores), labels),
+            key=self.key,
+            parameters=asdict(self.params),
+            inputs=self.inputs,
+            results=selection_results(selection),
+        )
+
+    def report(self, run: Run, selection: Artifact) -> dict[str, Any]:
+        """Compute the report of a selection made from this."""
+        graph, scores = graph_of(self.graph), scores_of(self.scores)
+        figures = summarize(
+            graph,
+            scores,
+            selection_of(selection, self.group.values if self.group else None),
+            candidate=may_be_kept(scores.pool, self.wishes),
+            n_included=len(self.wishes.include),
+            n_excluded=len(self.wishes.exclude),
+            kernel=self.params.kernel,
+            score_kernel=self.scores.meta["parameters"]["kernel"],
+            seed=self.params.seed,
+        )
+        return report_of(figures, self.graph, self.scores, selection, run.stages)
+
+
+def run_select(
+    run: Run,
+    scores_ref: str,
+    given: dict[str, Any],
+    *,
+    preset: Any = None,  # noqa: ANN401
+    graph_ref: str | None = None,
+    group: str | None = None,
+    include: str | None = None,
+    exclude: str | None = None,
+    id_: str | None = None,
+    targets: Targets,
+    cache_dir: Path | None = None,
+) -> Selected:
+    """Pick rows by their scores and publish the selection.
+
+    Parameters
+    ----------
+    run : Run
+    scores_ref : str
+        Scores file, or "-".
+    given : dict
+        Fields of `SelectParams`; None where not given. Kernel and bandwidth then come from the
+        scores.
+    preset : str, optional
+        Of the scores if left out.
+    graph_ref : str, optional
+        Left out, the graph that the scores name.
+    group, id_ : str, optional
+        COLREFs.
+    include, exclude : str, optional
+        Lists of ids or rows.
+    targets : Targets
+        Where the result goes.
+    cache_dir : Path, optional
+        Where the selection is kept for outputs that carry no key.
+    """
+    targets.check()
+    scores = read_artifact(scores_ref, "scores")
+    graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
+    params = _inherit(scores, given, preset)
+    rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
+    pick = Pick(
+        graph,
+        scores,
+        params,
+        read_group(run.sources, group, rows) if group else None,
+        read_wishes(run.sources, include, exclude, rows),
+    )
+    _note_other_rate(run, scores, params)
+    targets.check_places(run, scores_ref, found_at)
+    return finish(run, pick, targets, lambda: open_cache_folder(run, cache_dir))
+
+
+def _graph_of_scores(
+    scores: Artifact, scores_ref: str, graph_ref: str | None
+) -> tuple[Artifact, str | None]:
+    """Return the graph that scores were made from, and the path it was read from."""
+    place = graph_ref
+    if place is None and scores.graph is not None:
+        graph = scores.graph
+    else:
+        if place is None and scores.graph_path is not None:
+            folder = Path(os.path.realpath(scores_ref)).parent
+            place = os.path.normpath(folder / scores.graph_path)
+        if place is None:
+            raise ArtifactError(
+                f"{scores.name}: does not say where its graph is", hint="name it with --graph"
+            )
+        if not Path(place).exists() and graph_ref is None:
+            raise ArtifactError(
+                f"{scores.name}: its graph {place} is not there any more",
+                hint="name the graph with --graph, or make the scores again",
+            )
+        graph = read_artifact(place, "graph")
+    if graph.digest != scores.meta["inputs"]["graph"]:
+        raise ArtifactError(
+            f"{graph.name}: is not the graph that {scores.name} was made from "
+            f"(key {graph.key[:12]}, digest {graph.digest[:12]}, "
+            f"expected digest {scores.meta['inputs']['graph'][:12]})",
+            hint="make the scores again from this graph, or name the right one with --graph",
+        )
+    return graph, place
+
+
+def _inherit(scores: Artifact, given: dict[str, Any], preset: Any) -> SelectParams:  # noqa: ANN401
+    """Fill kernel, bandwidth and preset from the scores where they are not given."""
+    made = scores.meta["parameters"]
+    if preset is None:
+        preset = made["preset"]
+        inherited = {"kernel": made["kernel"], "bandwidth": made["bandwidth"]}
+        given = {
+            **given,
+            **{key: value for key, value in inherited.items() if given.get(key) is None},
+        }
+    return SelectParams.from_preset(preset, **given)
+
+
+def _note_other_rate(run: Run, scores: Artifact, params: SelectParams) -> None:
+    made = scores.meta["parameters"]
+    if made["gamma_forward"] != AUTO:
+        return
+    rate = params.rate_of(scores.table.num_rows)
+    wanted = ScoreParams(rate=rate).gamma_forward_value
+    used = scores.meta["results"]["gamma_forward"]
+    if abs(wanted - used) > 1e-9:
+        made_for = "without a rate" if made["rate"] is None else f"for rate {made['rate']:g}"
+        run.note(
+            f"note: the scores were made {made_for} (gamma-forward {used:.4g}); "
+            f"`d2 score --rate {rate:g}` would use {wanted:.4g}"
+        )
+
+
+def finish(
+    run: Run, pick: Pick, targets: Targets, open_cache: Callable[[], Path | None]
+) -> Selected:
+    """Select, then write the rows and the report."""
+    n = pick.scores.table.num_rows
+    pick.params.budget(n)  # refuse an impossible budget before the cache is touched
+    if targets.suffix == ".parquet":
+        artifact = run_stage(run, "selection", pick.key, targets.file, pick.make)
+    else:
+        artifact = run_cached(run, open_cache(), "selection", pick.key, pick.make)
+    status = run.stages[-1]["status"]
+    stale = targets.report is not None and not is_current(targets.report, artifact.key)
+    wanted = targets.as_json or stale or status == COMPUTED
+    figures = pick.report(run, artifact) if wanted else None
+    if targets.write_rows(artifact):
+        status = COMPUTED
+    if targets.report is not None and figures is not None:
+        write_bytes(targets.report, render(figures, targets.report.suffix.lower()))
+    kept = artifact.table.num_rows
+    return Selected(n, kept, 1 - kept / n, figures, status)

@@ -1,0 +1,175 @@
+"""The k-nearest-neighbour graph: vectors to neighbours and true distances."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.params import GraphParams
+from d2cli.stages._kernels import spread_to_twins
+from d2cli.stages.adjacency import Adjacency, undirected
+from d2cli.stages.exact import ExactIndex
+from d2cli.stages.groups import Groups
+from d2cli.stages.hnsw import HnswIndex
+from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.recall import Recall, raise_effort
+from d2cli.stages.space import SearchSpace, build_space, distinct_rows
+from d2cli.stages.vectors import Vectors
+
+EXACT_AT_MOST = 8_000  # distinct rows of a group; measured by tests/bench/crossover.py
+
+
+class Index(Protocol):
+    """What both backends offer: the k nearest other places of some places."""
+
+    name: str
+
+    def search(
+        self,
+        queries: NDArray[np.int32],
+        k: int,
+        *,
+        n_threads: int,
+        on_progress: Progress,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return neighbours and distances, (q, k) each, ascending by (distance, place)."""
+
+
+@dataclass(frozen=True, eq=False)
+class KnnGraph:
+    """The k nearest neighbours of every row, itself excluded.
+
+    Attributes
+    ----------
+    neighbors : int32 array, shape (n, k)
+        Row numbers, ascending by (distance, row); -1 pads rows with fewer than k neighbours.
+    distances : float32 array, shape (n, k)
+        In the metric's unit, not squared; infinity where padded.
+    groups : Groups or None
+        The groups that neighbours were searched within.
+    backend : str
+        "exact", "hnsw", or "exact+hnsw" where groups of different sizes took different ones.
+    recall : Recall
+        Measured, or 1 by construction.
+    ef_search : int
+        The largest effort of hnsw; 0 without hnsw.
+    n_duplicates : int
+        Rows whose vector equals that of a lower row of their group.
+    """
+
+    neighbors: NDArray[np.int32]
+    distances: NDArray[np.float32]
+    groups: Groups | None
+    backend: str
+    recall: Recall
+    ef_search: int = 0
+    n_duplicates: int = 0
+
+    def __post_init__(self) -> None:
+        if self.neighbors.shape != self.distances.shape or self.neighbors.ndim != 2:
+            raise ValueError("neighbors and distances must be of one shape (n, k)")
+
+    @property
+    def n_samples(self) -> int:
+        """Rows, n."""
+        return len(self.neighbors)
+
+    @property
+    def n_neighbors(self) -> int:
+        """Neighbours stored a row, k."""
+        return int(self.neighbors.shape[1])
+
+    @cached_property
+    def adjacency(self) -> Adjacency:
+        """The undirected union, which messages travel on; computed once."""
+        return undirected(self.neighbors, self.distances)
+
+
+def build_graph(
+    vectors: Vectors,
+    params: GraphParams,
+    *,
+    groups: Groups | None = None,
+    n_threads: int = 1,
+    on_progress: Progress = no_progress,
+) -> KnnGraph:
+    """Find the k nearest neighbours of every row.
+
+    A row is left out of its own list by number, so equal rows are neighbours at distance 0. Equal
+    rows are searched as one and spread out again, which keeps hnsw correct among duplicates.
+
+    Parameters
+    ----------
+    vectors : array, shape (n, d)
+        As `as_vectors` returns them for ``params.metric``.
+    params : GraphParams
+    groups : Groups, optional
+        Neighbours are searched within a row's group only.
+    n_threads : int
+        Does not change the result.
+
+    Returns
+    -------
+    KnnGraph
+        Rows of groups with k rows or fewer are padded with -1 and infinity.
+    """
+    n, k = len(vectors), params.n_neighbors
+    neighbors = np.full((n, k), -1, dtype=np.int32)
+    distances = np.full((n, k), np.inf, dtype=np.float32)
+    backends, duplicates, effort = set(), 0, 0
+    found, measured = 0.0, 0
+    for rows in groups.rows() if groups else [np.arange(n, dtype=np.int64)]:
+        part = _search_group(vectors, rows, params, n_threads, on_progress)
+        neighbors[rows] = np.where(part.neighbors >= 0, rows[part.neighbors], -1)
+        distances[rows] = part.distances
+        backends.add(part.backend)
+        duplicates += part.n_duplicates
+        effort = max(effort, part.ef_search)
+        found += part.recall.value * len(rows)
+        measured += part.recall.sample_size
+    recall = Recall(value=found / n, sample_size=measured, target=params.recall)
+    backend = "+".join(sorted(backends))
+    return KnnGraph(neighbors, distances, groups, backend, recall, effort, duplicates)
+
+
+def _search_group(
+    vectors: Vectors,
+    rows: NDArray[np.int64],
+    params: GraphParams,
+    n_threads: int,
+    on_progress: Progress,
+) -> KnnGraph:
+    """Search within the rows of one group; neighbours are positions in ``rows``."""
+    places, indptr, members = distinct_rows(vectors, rows)
+    space = build_space(vectors, places)
+    k = params.n_neighbors
+    k_places = max(min(k, space.n_places - 1), 1)
+    queries = np.arange(space.n_places, dtype=np.int32)
+    recall, effort = Recall(value=1.0, sample_size=0, target=params.recall), 0
+    index: Index
+    if _searches_exactly(space, params):
+        index = ExactIndex(space)
+    else:
+        index = hnsw = HnswIndex(
+            space, seed=params.seed, n_threads=n_threads, on_progress=on_progress
+        )
+        recall = raise_effort(
+            hnsw, k_places, target=params.recall, seed=params.seed, n_threads=n_threads
+        )
+        effort = hnsw.ef_search
+    neighbors, distances = index.search(
+        queries, k_places, n_threads=n_threads, on_progress=on_progress
+    )
+    # Positions equal places only if there are neither duplicates nor missing columns.
+    if space.n_places < len(rows) or k_places < k:
+        neighbors, distances = spread_to_twins(neighbors, distances, indptr, members, len(rows), k)
+    duplicates = len(rows) - space.n_places
+    return KnnGraph(neighbors, distances, None, index.name, recall, effort, duplicates)
+
+
+def _searches_exactly(space: SearchSpace, params: GraphParams) -> bool:
+    if params.backend != "auto":
+        return params.backend == "exact"
+    return space.n_places <= EXACT_AT_MOST

@@ -1,0 +1,51 @@
+"""Distances to edge weights."""
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import ParameterError
+from d2cli.params import AUTO, Auto, Kernel
+
+
+def edge_weights(
+    distances: NDArray[np.float32], *, gamma: float, bandwidth: float, kernel: Kernel
+) -> NDArray[np.float64]:
+    """Weigh edges: ``exp(-gamma * (d / h)**2)``, or ``exp(-gamma * d / h)`` if exponential.
+
+    Parameters
+    ----------
+    distances : float32 array, any shape
+        In the metric's unit, not negative; infinity weighs 0 (unless gamma is 0).
+    gamma : float
+        Not negative; 0 weighs every edge 1.
+    bandwidth : float
+        h, in the metric's unit; positive.
+    kernel : {"gaussian", "exponential"}
+
+    Returns
+    -------
+    float64 array of the same shape, 0 to 1
+
+    References
+    ----------
+    Maharana, Yadav, Bansal. D2 Pruning. ICLR 2024. arXiv:2310.07931, section 3.2 (gaussian).
+    """
+    if not gamma >= 0 or not bandwidth > 0:
+        raise ParameterError(
+            f"gamma {gamma:g} and bandwidth {bandwidth:g} must be 0 or more, and > 0"
+        )
+    scaled = distances.astype(np.float64) / bandwidth
+    if kernel == "gaussian":
+        scaled = scaled**2
+    return np.exp(-gamma * scaled)
+
+
+def median_distance(distances: NDArray[np.float32]) -> float:
+    """Return the median of the finite, positive distances in float64; 1 if there are none."""
+    real = distances[np.isfinite(distances) & (distances > 0)]
+    return float(np.median(real.astype(np.float64))) if len(real) else 1.0
+
+
+def bandwidth_value(bandwidth: float | Auto, distances: NDArray[np.float32]) -> float:
+    """Return the bandwidth; "auto" is the median of the stored, directed distances (n, k)."""
+    return median_distance(distances) if bandwidth == AUTO else float(bandwidth)

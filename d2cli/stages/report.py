@@ -1,0 +1,238 @@
+"""What a selection keeps, beside what random selections of the same size keep."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.params import Kernel
+from d2cli.stages.baseline import random_selection
+from d2cli.stages.graph import KnnGraph
+from d2cli.stages.groups import Groups, one_group
+from d2cli.stages.kernel import edge_weights
+from d2cli.stages.score import Scores
+from d2cli.stages.selection import Selection
+
+REPORT_VERSION = 1
+RANDOM_SELECTIONS = 3
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
+HISTOGRAM_BINS = 20
+NEARLY_ALL = 0.95
+
+
+@dataclass(frozen=True, kw_only=True)
+class Coverage:
+    """How kept rows lie in the graph; distances are in the metric's unit.
+
+    ``dropped_covered`` is the share of dropped rows with a kept neighbour, ``dropped_distance``
+    their mean distance to the nearest one; ``kept_touching`` the share of kept rows with a kept
+    neighbour, ``kept_distance`` their mean distance to the nearest one (small = redundant). None
+    where there is no such row.
+    """
+
+    dropped_covered: float | None
+    dropped_distance: float | None
+    kept_touching: float | None
+    kept_distance: float | None
+
+
+def _mean(values: NDArray[Any]) -> float | None:
+    return float(np.mean(values, dtype=np.float64)) if len(values) else None
+
+
+def cover(graph: KnnGraph, kept: NDArray[np.bool_]) -> Coverage:
+    """Measure how a selection covers the graph; ``kept`` is bool (n,)."""
+    nearest = graph.adjacency.nearest(kept)
+    reached = np.isfinite(nearest)
+    return Coverage(
+        dropped_covered=_mean(reached[~kept]),
+        dropped_distance=_mean(nearest[~kept & reached]),
+        kept_touching=_mean(reached[kept]),
+        kept_distance=_mean(nearest[kept & reached]),
+    )
+
+
+def spread(values: NDArray[np.float64]) -> dict[str, float] | None:
+    """Return mean and quantiles, named "mean", "q0" ... "q100"; None for no values."""
+    if not len(values):
+        return None
+    quantiles = np.quantile(values, QUANTILES)
+    named = {f"q{100 * q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
+    return {"mean": float(np.mean(values)), **named}
+
+
+def histogram(values: NDArray[np.float64], kept: NDArray[np.bool_]) -> dict[str, list[float]]:
+    """Count all, kept and dropped rows in equal bins over the range of all values."""
+    low, high = float(values.min()), float(values.max())
+    if not high - low > abs(high) * 1e-12:  # one value, or too close for bins of their own
+        low, high = low - 0.5 * max(1.0, abs(low)), high + 0.5 * max(1.0, abs(high))
+    edges = np.linspace(low, high, HISTOGRAM_BINS + 1)
+    places = np.clip(np.searchsorted(edges, values, side="right") - 1, 0, HISTOGRAM_BINS - 1)
+    of_all = np.bincount(places, minlength=HISTOGRAM_BINS)
+    of_kept = np.bincount(places[kept], minlength=HISTOGRAM_BINS)
+    return {
+        "edges": edges.tolist(),
+        "all": of_all.tolist(),
+        "kept": of_kept.tolist(),
+        "dropped": (of_all - of_kept).tolist(),
+    }
+
+
+def weigh(graph: KnnGraph, *, gamma: float, bandwidth: float, kernel: Kernel) -> dict[str, Any]:
+    """Describe the weights of the stored edges, and warn where (nearly) all are 0 or 1."""
+    real = graph.distances[graph.neighbors >= 0]
+    weights = edge_weights(real, gamma=gamma, bandwidth=bandwidth, kernel=kernel)
+    if not len(weights):
+        return {"gamma": gamma, "quantiles": None, "near_0": 0.0, "near_1": 0.0}
+    return {
+        "gamma": gamma,
+        "quantiles": spread(weights),
+        "near_0": float(np.mean(weights < 0.01)),
+        "near_1": float(np.mean(weights > 0.99)),
+    }
+
+
+def weight_warnings(weights: dict[str, dict[str, Any]]) -> list[str]:
+    """Return one sentence for each direction whose weights are (nearly) all 0 or all 1."""
+    effect = {
+        ("forward", "near_0"): "scores are hardly more than difficulty",
+        ("forward", "near_1"): "distance plays no part in the scores",
+        ("reverse", "near_0"): "picks hardly suppress their neighbours",
+        ("reverse", "near_1"): "distance plays no part in suppression",
+    }
+    return [
+        f"{100 * weights[way][side]:.0f} % of the {way} weights are nearly {side[-1]}: "
+        f"{meaning}; try --bandwidth auto or another --gamma-{way}"
+        for (way, side), meaning in effect.items()
+        if weights[way][side] >= NEARLY_ALL
+    ]
+
+
+def count_groups(groups: Groups, kept: NDArray[np.bool_]) -> list[dict[str, Any]]:
+    """Return rows and shares of each group before and after."""
+    before = groups.counts()
+    after = np.bincount(groups.codes[kept], minlength=groups.n_groups)
+    return [
+        {
+            "name": name,
+            "rows": int(rows),
+            "share": float(rows / before.sum()),
+            "kept": int(stay),
+            "kept_share": float(stay / max(after.sum(), 1)),
+        }
+        for name, rows, stay in zip(groups.names, before, after, strict=True)
+    ]
+
+
+def compare_with_random(
+    graph: KnnGraph,
+    scores: Scores,
+    selection: Selection,
+    candidate: NDArray[np.bool_],
+    *,
+    seed: int,
+) -> dict[str, Any]:
+    """Average the figures of three random selections of the same size and group budgets."""
+    groups = selection.groups or one_group(selection.n_samples)
+    drawn = [
+        random_selection(candidate, groups, selection.budgets, seed=seed + i)
+        for i in range(RANDOM_SELECTIONS)
+    ]
+    covers = [vars(cover(graph, kept)) for kept in drawn]
+    spreads = [spread(scores.difficulty[kept]) or {} for kept in drawn]
+    return {
+        "selections": RANDOM_SELECTIONS,
+        "seed": seed,
+        "coverage": _average(covers),
+        "difficulty": _average(spreads),
+    }
+
+
+def _average(rows: list[dict[str, Any]]) -> dict[str, float | None]:
+    known = {key: [row[key] for row in rows if row[key] is not None] for key in rows[0]}
+    return {key: float(np.mean(values)) if values else None for key, values in known.items()}
+
+
+def summarize(
+    graph: KnnGraph,
+    scores: Scores,
+    selection: Selection,
+    *,
+    candidate: NDArray[np.bool_],
+    n_included: int,
+    n_excluded: int,
+    kernel: Kernel,
+    score_kernel: Kernel,
+    seed: int,
+) -> dict[str, Any]:
+    """Compute every figure of the report that comes from arrays.
+
+    Parameters
+    ----------
+    graph : KnnGraph
+    scores : Scores
+    selection : Selection
+        Over the same n rows.
+    candidate : bool array, shape (n,)
+        Rows that might have been kept; random selections draw from them as well.
+    n_included, n_excluded : int
+        Rows named by the user.
+    kernel, score_kernel : {"gaussian", "exponential"}
+        Of the reverse and of the forward messages.
+    seed : int
+        Of the random selections.
+
+    Returns
+    -------
+    dict
+        Plain numbers, strings, lists and dicts, ready for JSON; the README lists the fields.
+    """
+    kept = selection.kept
+    n, budget = selection.n_samples, len(selection.rows)
+    negative = selection.scores < 0
+    weights = {
+        "forward": weigh(
+            graph, gamma=scores.gamma_forward, bandwidth=scores.bandwidth, kernel=score_kernel
+        ),
+        "reverse": weigh(
+            graph, gamma=selection.gamma_reverse, bandwidth=selection.bandwidth, kernel=kernel
+        ),
+    }
+    groups = selection.groups or graph.groups
+    return {
+        "rows": {
+            "total": n,
+            "pool": int(scores.pool.sum()),
+            "included": n_included,
+            "excluded": n_excluded,
+            "kept": budget,
+            "dropped": n - budget,
+            "rate": 1 - budget / n,
+        },
+        "groups": count_groups(groups, kept) if groups else [],
+        "difficulty": {
+            "direction": scores.direction,
+            "shift": scores.shift,
+            "all": spread(scores.difficulty),
+            "kept": spread(scores.difficulty[kept]),
+            "dropped": spread(scores.difficulty[~kept]),
+            "histogram": histogram(scores.difficulty, kept),
+        },
+        "weights": {**weights, "bandwidth": selection.bandwidth},
+        "picks": {
+            "negative_share": float(negative.mean()),
+            "first_negative_rank": int(negative.argmax()) if negative.any() else None,
+        },
+        "coverage": vars(cover(graph, kept)),
+        "random": compare_with_random(graph, scores, selection, candidate, seed=seed),
+        "graph": {
+            "neighbors": graph.n_neighbors,
+            "backend": graph.backend,
+            "recall": vars(graph.recall),
+            "ef_search": graph.ef_search,
+            "duplicates": graph.n_duplicates,
+            "groups": graph.groups.n_groups if graph.groups else None,
+        },
+        "warnings": weight_warnings(weights),
+    }

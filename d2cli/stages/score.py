@@ -1,0 +1,196 @@
+"""Forward message passing: rows gather difficulty from their neighbours."""
+
+import math
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError, ParameterError
+from d2cli.params import ScoreParams
+from d2cli.stages._kernels import sum_messages
+from d2cli.stages.adjacency import Adjacency
+from d2cli.stages.difficulty import Difficulty
+from d2cli.stages.graph import KnnGraph
+from d2cli.stages.groups import Groups, one_group
+from d2cli.stages.kernel import bandwidth_value, edge_weights
+from d2cli.stages.ties import tie_order
+
+
+@dataclass(frozen=True, eq=False)
+class Scores:
+    """Difficulty before and after the forward pass.
+
+    Attributes
+    ----------
+    difficulty : float64 array, shape (n,)
+        Higher is harder.
+    score : float64 array, shape (n,)
+        After the forward pass; equal to the difficulty outside the pool.
+    pool : bool array, shape (n,)
+        False for rows that ``prune_hardest`` took out.
+    gamma_forward, bandwidth : float
+        The numbers used.
+    direction, shift
+        See `d2cli.stages.difficulty.Difficulty`.
+    """
+
+    difficulty: NDArray[np.float64]
+    score: NDArray[np.float64]
+    pool: NDArray[np.bool_]
+    gamma_forward: float
+    bandwidth: float
+    direction: str
+    shift: float
+
+    @property
+    def n_samples(self) -> int:
+        """Rows, n."""
+        return len(self.score)
+
+
+def pass_forward(
+    adjacency: Adjacency,
+    difficulty: NDArray[np.float64],
+    *,
+    weights: NDArray[np.float64],
+    rounds: int = 1,
+    neighbor_floor: float | None = None,
+) -> NDArray[np.float64]:
+    """Add to each row the weighted difficulty of its neighbours.
+
+    ``x_i = s_i + sum_j w_ij s_j`` over the neighbours j of i in ascending order, summed in float64
+    and then added to ``s_i``; each further round takes the result as its s. A row without
+    neighbours keeps its difficulty.
+
+    Parameters
+    ----------
+    adjacency : Adjacency
+        Undirected graph over n rows.
+    difficulty : float64 array, shape (n,)
+        Finite; higher is harder.
+    weights : float64 array, shape (e,)
+        One an edge, 0 for edges that carry nothing.
+    rounds : int
+        How often.
+    neighbor_floor : float, optional
+        A neighbour's difficulty counts as at least this; the row's own does not.
+
+    Returns
+    -------
+    float64 array, shape (n,)
+
+    References
+    ----------
+    Maharana, Yadav, Bansal. D2 Pruning. ICLR 2024. arXiv:2310.07931, section 3.2.
+    """
+    score = difficulty
+    for _ in range(rounds):
+        sent = score if neighbor_floor is None else np.maximum(score, neighbor_floor)
+        score = score + sum_messages(adjacency.indptr, adjacency.indices, weights, sent)
+    return score.copy() if score is difficulty else score
+
+
+def prune_hardest(
+    difficulty: NDArray[np.float64],
+    fraction: float,
+    *,
+    groups: Groups,
+    order: NDArray[np.int32],
+) -> NDArray[np.bool_]:
+    """Take the hardest rows of each group out of the pool.
+
+    Parameters
+    ----------
+    difficulty : float64 array, shape (n,)
+    fraction : float
+        ``floor(fraction * n_g + 0.5)`` rows of a group of n_g rows are taken out.
+    groups : Groups
+    order : int32 array, shape (n,)
+        Rows in the order in which equally hard ones are taken out.
+
+    Returns
+    -------
+    bool array, shape (n,)
+        False for the rows taken out.
+    """
+    pool = np.ones(len(difficulty), dtype=np.bool_)
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    for rows in groups.rows():
+        hardest_first = rows[np.lexsort((place[rows], -difficulty[rows]))]
+        pool[hardest_first[: math.floor(fraction * len(rows) + 0.5)]] = False
+    return pool
+
+
+def score_rows(
+    graph: KnnGraph,
+    difficulty: Difficulty,
+    params: ScoreParams,
+    *,
+    groups: Groups | None = None,
+) -> Scores:
+    """Run the forward pass on a graph.
+
+    Parameters
+    ----------
+    graph : KnnGraph
+        Over n rows.
+    difficulty : Difficulty
+        Of the same rows.
+    params : ScoreParams
+    groups : Groups, optional
+        What ``prune_hardest`` cuts within; the groups of the graph if left out.
+
+    Returns
+    -------
+    Scores
+        Rows outside the pool neither send nor receive.
+
+    Raises
+    ------
+    InputError
+        If the numbers of rows differ, or the sums overflow.
+    ParameterError
+        If nothing is left in the pool.
+    """
+    values = difficulty.values
+    if len(values) != graph.n_samples:
+        raise InputError(f"{len(values):,} difficulties for {graph.n_samples:,} rows of the graph")
+    groups = groups or graph.groups or one_group(graph.n_samples)
+    order = tie_order(graph.n_samples, params.ties, params.seed)
+    pool = prune_hardest(values, params.prune_hardest, groups=groups, order=order)
+    if not pool.any():
+        raise ParameterError(f"prune-hardest {params.prune_hardest:g} leaves no row")
+    adjacency = graph.adjacency
+    bandwidth = bandwidth_value(params.bandwidth, graph.distances)
+    gamma = params.gamma_forward_value
+    weights = edge_weights(
+        adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel
+    )
+    if not pool.all():
+        receivers = np.repeat(pool, np.diff(adjacency.indptr))
+        weights *= receivers & pool[adjacency.indices]
+    with np.errstate(over="ignore", invalid="ignore"):
+        score = pass_forward(
+            adjacency,
+            values,
+            weights=weights,
+            rounds=params.rounds,
+            neighbor_floor=params.neighbor_floor,
+        )
+    # Reverse messages take away at most what forward messages can add, hence the room left here.
+    most = np.abs(score).max() * (2 + np.diff(adjacency.indptr).max(initial=0))
+    if not np.isfinite(most):
+        raise InputError(
+            "difficulties so large that their sums overflow", hint="rescale the scores"
+        )
+    return Scores(
+        difficulty=values,
+        score=score,
+        pool=pool,
+        gamma_forward=gamma,
+        bandwidth=bandwidth,
+        direction=difficulty.direction,
+        shift=difficulty.shift,
+    )

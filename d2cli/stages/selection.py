@@ -1,0 +1,158 @@
+"""Reverse message passing: pick the highest score, suppress its neighbours, repeat."""
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError, ParameterError
+from d2cli.params import SelectParams
+from d2cli.stages._kernels import pick_greedily
+from d2cli.stages.budget import group_budgets
+from d2cli.stages.graph import KnnGraph
+from d2cli.stages.groups import Groups, one_group
+from d2cli.stages.kernel import bandwidth_value, edge_weights
+from d2cli.stages.score import Scores
+from d2cli.stages.ties import tie_order
+
+
+@dataclass(frozen=True, eq=False)
+class Selection:
+    """Rows kept, in the order they were picked.
+
+    Attributes
+    ----------
+    rows : int64 array, shape (budget,)
+        Row numbers of the input, all different; position = rank.
+    scores : float64 array, shape (budget,)
+        Each row's score when it was picked.
+    n_samples : int
+        Rows of the input.
+    gamma_reverse, bandwidth : float
+        The numbers used.
+    groups : Groups or None
+        The groups that had budgets.
+    budgets : tuple of int
+        Of each group; the whole budget without groups.
+    """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    n_samples: int
+    gamma_reverse: float
+    bandwidth: float
+    groups: Groups | None
+    budgets: tuple[int, ...]
+
+    def __post_init__(self) -> None:
+        if len(np.unique(self.rows)) != len(self.rows):
+            raise ValueError("a row was selected twice")
+
+    @property
+    def kept(self) -> NDArray[np.bool_]:
+        """Whether each row of the input is kept, bool (n,)."""
+        mask = np.zeros(self.n_samples, dtype=np.bool_)
+        mask[self.rows] = True
+        return mask
+
+
+@dataclass(frozen=True, eq=False)
+class Wishes:
+    """Rows that must be kept, in this order, and rows that must not be; int64 arrays."""
+
+    include: NDArray[np.int64]
+    exclude: NDArray[np.int64]
+
+
+NO_WISHES = Wishes(np.empty(0, np.int64), np.empty(0, np.int64))
+
+
+def may_be_kept(pool: NDArray[np.bool_], wishes: Wishes) -> NDArray[np.bool_]:
+    """Return which rows may be picked (n,): those of the pool that are not excluded.
+
+    Raises
+    ------
+    ParameterError
+        If an included row is excluded as well, or not in the pool.
+    """
+    candidate = pool.copy()
+    candidate[wishes.exclude] = False
+    for row in wishes.include[~candidate[wishes.include]][:1]:
+        reason = "excluded as well" if pool[row] else "taken out by prune-hardest"
+        raise ParameterError(f"included row {row} is {reason}")
+    return candidate
+
+
+def select_coreset(
+    graph: KnnGraph,
+    scores: Scores,
+    params: SelectParams,
+    *,
+    groups: Groups | None = None,
+    wishes: Wishes = NO_WISHES,
+) -> Selection:
+    """Pick rows one by one, exactly as the loop "argmax, subtract, repeat" does.
+
+    The pick p is the row of largest score among those not picked; each unpicked neighbour j then
+    gets ``x_j -= w(d_pj; gamma_reverse) * x_p``, with ``max(x_p, 0)`` if messages are clamped.
+    Included rows are picked first, whatever their score. Rows of a group whose budget is used up
+    stop being candidates.
+
+    Parameters
+    ----------
+    graph : KnnGraph
+        Over n rows; messages travel on its undirected union.
+    scores : Scores
+        Of the same rows.
+    params : SelectParams
+    groups : Groups, optional
+        Each group gets a budget by ``params.balance``.
+    wishes : Wishes
+        Rows that must, or must not, be kept.
+
+    Returns
+    -------
+    Selection
+
+    Raises
+    ------
+    InputError
+        If the numbers of rows differ.
+    ParameterError
+        If the budget does not fit the pool, the groups or the included rows.
+
+    References
+    ----------
+    Maharana, Yadav, Bansal. D2 Pruning. ICLR 2024. arXiv:2310.07931, section 3.2.
+    """
+    n = scores.n_samples
+    if graph.n_samples != n:
+        raise InputError(f"{n:,} scores for {graph.n_samples:,} rows of the graph")
+    candidate = may_be_kept(scores.pool, wishes)
+    parts = groups or one_group(n)
+    budgets = group_budgets(
+        params.budget(n),
+        names=parts.names,
+        rows=parts.counts().tolist(),
+        available=np.bincount(parts.codes, weights=candidate, minlength=parts.n_groups)
+        .astype(int)
+        .tolist(),
+        included=np.bincount(parts.codes[wishes.include], minlength=parts.n_groups).tolist(),
+        balance=params.balance,
+    )
+    adjacency = graph.adjacency
+    bandwidth = bandwidth_value(params.bandwidth, graph.distances)
+    gamma = params.gamma_reverse_value(n)
+    rows, at_pick = pick_greedily(
+        adjacency.indptr,
+        adjacency.indices,
+        edge_weights(adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel),
+        scores.score,
+        tie_order(n, params.ties, params.seed),
+        candidate.astype(np.uint8),
+        wishes.include,
+        parts.codes,
+        np.array(budgets, dtype=np.int64),
+        params.messages == "clamped",
+    )
+    return Selection(rows, at_pick, n, gamma, bandwidth, groups, tuple(budgets))

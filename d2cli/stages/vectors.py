@@ -1,0 +1,72 @@
+"""Vectors that searches can rely on: finite, C-ordered, of a known type."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import ArrayLike, NDArray
+
+from d2cli.errors import InputError
+from d2cli.stages.defects import Defect
+
+Vectors: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
+
+BLOCK_ROWS = 4096
+LARGEST = 1e37  # beyond it distances may not fit into float32
+
+
+def vector_type(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
+    """Return what vectors of a type are searched as: float32 if it holds them, else float64."""
+    return np.float32 if np.result_type(dtype, np.float32) == np.float32 else np.float64
+
+
+def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
+    """Check vectors and bring them into the form that searches work on.
+
+    Parameters
+    ----------
+    vectors : array of numbers, shape (n, d)
+        Any float or integer type. float64 and 32- or 64-bit integers are searched and measured as
+        float64, everything smaller as float32. A C-ordered float32 array is not copied for "l2".
+    metric : {"l2", "cosine"}
+        "cosine" divides each row by its length, and rounds to float32.
+
+    Raises
+    ------
+    InputError
+        If there are no rows or columns, a value is NaN or infinite, too large for a float32
+        distance, or a row is zero under "cosine". Names the first row and the count.
+    """
+    array = np.asarray(vectors)
+    if array.ndim != 2 or array.dtype.kind not in "fiu":
+        raise InputError(
+            f"is {array.dtype} of shape {array.shape}, expected numbers of shape (rows, width)"
+        )
+    if not array.size:
+        what = "rows" if not len(array) else "values: the vectors have width 0"
+        raise InputError(f"holds no {what}", hint="expected at least one row and one column")
+    wide = vector_type(array.dtype)
+    unit = metric == "cosine"
+    mend = "drop or mend these rows before building the graph"
+    nan, infinite = Defect("holds NaN", mend), Defect("holds an infinite value", mend)
+    large = Defect(f"holds a value above {LARGEST:g}", "divide the vectors by a constant")
+    zero = Defect("is a zero vector, which has no direction", "drop these rows, or use --metric l2")
+    out: Any
+    out = np.empty(array.shape, np.float32) if unit else np.ascontiguousarray(array, dtype=wide)
+    for start in range(0, len(array), BLOCK_ROWS):
+        block = np.asarray(array[start : start + BLOCK_ROWS], dtype=wide)
+        with np.errstate(all="ignore"):
+            peaks = np.abs(block).max(axis=1).astype(np.float64)  # NaN where any value is
+            nan.add(start, np.isnan(peaks))
+            infinite.add(start, np.isinf(peaks))
+            large.add(start, (peaks > LARGEST) & ~np.isinf(peaks))
+            zero.add(start, peaks == 0)
+            if unit:
+                scaled = block / peaks[:, None]
+                lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
+                out[start : start + BLOCK_ROWS] = scaled / lengths[:, None]
+    for defect in (nan, infinite, large):
+        defect.refuse()
+    if unit:
+        zero.refuse()
+    checked: Vectors = out
+    return checked
