@@ -44,7 +44,6 @@ def d2(
 
     \b
       d2 prune train.parquet --difficulty aum --rate 0.9 -o keep.parquet --report report.md
-    \b
       d2 graph emb.npy | d2 score --difficulty aum.npy | d2 select --rate 0.9 > keep.txt
 
     D2 Pruning on files: builds a nearest-neighbor graph, passes difficulty over it, and keeps rows
@@ -75,9 +74,7 @@ def graph(
 
     \b
       d2 graph train.parquet -o graph.parquet
-    \b
       d2 graph emb.npy -k 15 --metric cosine -o graph.parquet
-    \b
       d2 graph train.parquet -e clip --within label -o graph.parquet
     """
     from d2cli import commands
@@ -122,9 +119,7 @@ def score(
 
     \b
       d2 score graph.parquet --difficulty train.parquet::aum --rate 0.9 -o scores.parquet
-    \b
       d2 score graph.parquet --difficulty s.npy --harder high -o scores.parquet
-    \b
       d2 score graph.parquet --difficulty uniform --preset paper -o scores.parquet
     """
     from d2cli import commands
@@ -188,9 +183,7 @@ def select(
 
     \b
       d2 select scores.parquet --rate 0.9 -o keep.npy
-    \b
       d2 select scores.parquet --keep 5000 --group train.parquet::label -o keep.parquet
-    \b
       d2 select scores.parquet --rate 0.9 --report report.md > keep.txt
     """
     from d2cli import commands
@@ -262,9 +255,7 @@ def prune(
 
     \b
       d2 prune train.parquet --difficulty aum --rate 0.9 -o keep.parquet --report report.md
-    \b
       d2 prune train.parquet --difficulty el2n --rate 0.5 --within label --group label > keep.txt
-    \b
       d2 prune emb.npy --difficulty s.npy --harder high --keep 5000 -o keep.npy
     """
     from d2cli import commands

@@ -111,7 +111,7 @@ def summary(report: dict[str, Any]) -> list[str]:
         f"gamma-forward {weights['forward']['gamma']:.4g}, "
         f"gamma-reverse {weights['reverse']['gamma']:.4g}, "
         f"{100 * report['picks']['negative_share']:.1f} % of picks had a negative score",
-        f"  {'':<36} {'this':>10} {'random':>10}",
+        f"  {'':<36} {'d2':>10} {'random':>10}",
     ]
     lines += [
         f"  {what:<36} {ours:>10} {theirs:>10}" for what, ours, theirs in beside_random(report)

@@ -123,7 +123,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Random: mean of {report['random']['selections']} selections of the same size and groups, "
         f"from seed {report['random']['seed']}.",
         "",
-        "| | selection | random |",
+        "| | d2 | random |",
         "|---|--:|--:|",
         *(
             f"| {what.strip()} | {ours} | {theirs} |"

@@ -168,8 +168,8 @@ def run_select(
         read_group(run.sources, group, rows) if group else None,
         read_wishes(run.sources, include, exclude, rows),
     )
-    _note_other_rate(run, scores, params)
     targets.check_places(run, scores_ref, found_at)
+    _note_other_rate(run, scores, params)
     return finish(run, pick, targets, lambda: open_cache_folder(run, cache_dir))
 
 

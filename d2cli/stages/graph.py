@@ -18,7 +18,9 @@ from d2cli.stages.recall import Recall, raise_effort
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
 from d2cli.stages.vectors import Vectors
 
-EXACT_AT_MOST = 8_000  # distinct rows of a group; measured by tests/bench/crossover.py
+# Up to here exact search is at most as slow as hnsw; measured by tests/bench/crossover.py.
+EXACT_ROWS = 32_000  # distinct rows of a group
+EXACT_ROWS_AT_WIDTH_1 = 280_000  # and at most this divided by the root of the width
 
 
 class Index(Protocol):
@@ -172,4 +174,4 @@ def _search_group(
 def _searches_exactly(space: SearchSpace, params: GraphParams) -> bool:
     if params.backend != "auto":
         return params.backend == "exact"
-    return space.n_places <= EXACT_AT_MOST
+    return space.n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / space.dim**0.5)

@@ -1,0 +1,78 @@
+"""Shared fixtures: small named data, and the command line as a user runs it."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+SAMPLE_DATA = Path(__file__).parent.parent / "sample_data"
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory, monkeypatch):
+    """No test sees the user's cache, or another test's."""
+    folder = tmp_path_factory.mktemp("cache")
+    monkeypatch.setenv("D2_CACHE_DIR", str(folder))
+    return folder
+
+
+@pytest.fixture(scope="session")
+def sample_data():
+    return SAMPLE_DATA
+
+
+@pytest.fixture
+def d2(capfdbinary):
+    """Call ``d2 ...`` in this process; return (exit code, stdout, stderr)."""
+    from d2cli.cli import main
+
+    def call(*arguments):
+        capfdbinary.readouterr()
+        with pytest.raises(SystemExit) as caught:
+            main([str(argument) for argument in arguments])
+        out, err = capfdbinary.readouterr()
+        code = caught.value.code
+        return (0 if code is None else code), out.decode(), err.decode()
+
+    return call
+
+
+@pytest.fixture
+def shell(tmp_path):
+    """Run a bash line with ``d2`` on the path; return the finished process."""
+
+    def call(line, **more):
+        scripts = str(Path(sys.executable).parent)
+        environment = {**os.environ, "PATH": scripts + os.pathsep + os.environ["PATH"]}
+        environment |= more.pop("env", {})
+        return subprocess.run(
+            ["bash", "-c", line],
+            cwd=more.pop("cwd", tmp_path),
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+            stdin=subprocess.DEVNULL,
+            **more,
+        )
+
+    return call
+
+
+@pytest.fixture
+def cloud():
+    """200 rows of 6 numbers without structure."""
+    return np.random.default_rng(7).normal(size=(200, 6)).astype(np.float32)
+
+
+@pytest.fixture
+def two_clusters():
+    """60 rows around two far places, and a difficulty for each."""
+    rng = np.random.default_rng(3)
+    vectors = rng.normal(size=(60, 4)).astype(np.float32)
+    vectors[30:] += 100
+    return vectors, rng.random(60)

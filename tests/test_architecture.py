@@ -1,0 +1,104 @@
+"""Arrows point one way: who may import what."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import d2cli
+
+ROOT = Path(d2cli.__file__).parent
+
+# The layers, and the parts of the project that each may import. This table is their documentation.
+LAYERS = {
+    "errors": set(),
+    "params": {"errors"},
+    "stages": {"errors", "params", "stages"},
+    "files": {"errors", "params", "stages", "files", "__init__"},
+    "pipeline": {"errors", "params", "stages", "files", "pipeline"},
+    "api": {"params", "stages"},
+    "options": {"errors", "params"},
+    "display": {"errors", "stages", "files"},
+    "commands": {"errors", "params", "files", "pipeline", "display"},
+    "cli": {"__init__", "errors", "params", "options", "commands", "display"},
+    "__main__": {"cli"},
+    "__init__": {"api", "errors"},
+}
+
+# Heavy or special packages, and the only places that may import them.
+ONLY_IN = {
+    "typer": {"cli", "options"},
+    "rich": {"display"},
+    "pyarrow": {"files"},
+    "hnswlib": {"stages/hnsw.py"},
+    "blake3": {"files"},
+    "filelock": {"files"},
+    "platformdirs": {"files"},
+}
+
+
+def imports_of(path):
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, f"{path}: relative import"
+            if node.module == "d2cli":
+                yield from (f"d2cli.{alias.name}" for alias in node.names)
+            else:
+                yield node.module
+
+
+def modules():
+    for path in sorted(ROOT.rglob("*.py")):
+        relative = path.relative_to(ROOT)
+        yield path, relative.parts[0].removesuffix(".py"), relative.as_posix()
+
+
+def test_layers_import_downwards_only():
+    for path, layer, relative in modules():
+        for name in imports_of(path):
+            package, *rest = name.split(".")
+            if package == "d2cli":
+                target = rest[0] if rest and rest[0] in LAYERS else "__init__"
+                assert target in LAYERS[layer] | {layer}, f"{relative} imports {name}"
+
+
+def test_heavy_packages_stay_in_their_places():
+    for path, layer, relative in modules():
+        for name in imports_of(path):
+            allowed = ONLY_IN.get(name.split(".")[0])
+            if allowed is not None:
+                assert {layer, relative} & allowed, f"{relative} imports {name}"
+
+
+def test_no_module_is_a_drawer():
+    for path, _, relative in modules():
+        assert path.stem not in {"utils", "helpers", "common", "base", "misc"}, relative
+
+
+def test_help_and_version_import_nothing_heavy():
+    code = (
+        "import sys\n"
+        "from d2cli.cli import main\n"
+        "for line in (['--help'], ['prune', '--help'], ['--version']):\n"
+        "    try:\n"
+        "        main(line)\n"
+        "    except SystemExit:\n"
+        "        pass\n"
+        "heavy = {'numpy', 'pyarrow', 'hnswlib', 'rich', 'pydantic', 'blake3', 'platformdirs'}\n"
+        "found = sorted({name.split('.')[0] for name in sys.modules} & heavy)\n"
+        "sys.exit(f'imported {found}' if found else 0)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=False, timeout=60
+    )
+    assert done.returncode == 0, done.stderr
+    assert "Usage: d2 [OPTIONS] COMMAND" in done.stdout
+
+
+def test_pickle_is_never_allowed():
+    for path, _, relative in modules():
+        text = path.read_text(encoding="utf-8")
+        assert "allow_pickle=True" not in text, relative
+        assert "import pickle" not in text, relative

@@ -1,0 +1,409 @@
+"""The command line as a user meets it: exit codes, stdout, stderr."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+
+@pytest.fixture
+def table(tmp_path):
+    """train.parquet with ids, labels, embeddings and scores of 90 rows."""
+    rng = np.random.default_rng(1)
+    path = tmp_path / "train.parquet"
+    vectors = rng.normal(size=(90, 5)).astype(np.float32)
+    columns = {
+        "id": [f"row-{i}" for i in range(90)],
+        "label": rng.choice(["cat", "dog", "owl"], 90),
+        "embedding": pa.FixedSizeListArray.from_arrays(vectors.ravel(), 5),
+        "aum": rng.normal(size=90),
+        "quality": rng.random(90),
+    }
+    pq.write_table(pa.table(columns), path, row_group_size=20)
+    return path
+
+
+def assert_refused(result, code, *words):
+    """One error line, one hint or none, no traceback, nothing on stdout."""
+    found, out, err = result
+    lines = err.strip().splitlines()
+    assert found == code, err
+    assert out == ""
+    assert lines[0].startswith("error: ")
+    assert len(lines) == 1 or (len(lines) == 2 and lines[1].startswith("hint: ")), err
+    for word in words:
+        assert word in err
+
+
+# --- success --------------------------------------------------------------------------------------
+
+
+def test_ids_go_to_stdout_and_everything_else_to_stderr(table, d2):
+    code, out, err = d2("prune", table, "--difficulty", "aum", "--rate", 0.9)
+    assert code == 0
+    assert len(out.splitlines()) == 9
+    assert all(line.startswith("row-") for line in out.splitlines())
+    assert err.splitlines()[0] == "keeping 9 of 90 rows (pruning rate 0.90)"
+    assert "difficulty: aum, harder when low" in err
+    assert "random" in err
+
+
+def test_quiet_prints_nothing_but_errors(table, d2):
+    args = ("prune", table, "--difficulty", "aum", "-q")
+    assert d2(*args, "--rate", 0.9)[2] == ""
+    assert_refused(d2(*args, "--rate", 9), 2)
+
+
+def test_every_output_format_holds_the_same_rows(table, tmp_path, d2):
+    args = ("prune", table, "--difficulty", "aum", "--rate", 0.9)
+    for suffix in ("parquet", "npy", "txt", "csv", "jsonl"):
+        assert d2(*args, "-o", tmp_path / f"k.{suffix}")[0] == 0
+    kept = pq.read_table(tmp_path / "k.parquet")
+    rows, ids = kept["row"].to_pylist(), kept["id"].to_pylist()
+    assert rows == sorted(rows)
+    loaded = np.load(tmp_path / "k.npy")
+    assert (loaded.dtype, loaded.tolist()) == (np.int64, rows)
+    assert (tmp_path / "k.txt").read_text().split() == ids
+    records = [json.loads(line) for line in (tmp_path / "k.jsonl").read_text().splitlines()]
+    assert records == kept.to_pylist()
+    assert len((tmp_path / "k.csv").read_text().splitlines()) == 10
+
+
+def test_order_rank_lists_rows_as_they_were_picked(table, tmp_path, d2):
+    args = ("prune", table, "--difficulty", "aum", "--rate", 0.9)
+    d2(*args, "-o", tmp_path / "k.parquet")
+    d2(*args, "-o", tmp_path / "k.npy", "--order", "rank")
+    by_rank = pq.read_table(tmp_path / "k.parquet").sort_by("rank")["row"].to_pylist()
+    assert np.load(tmp_path / "k.npy").tolist() == by_rank
+    assert_refused(d2(*args, "-o", tmp_path / "k.parquet", "--order", "rank"), 2, "sorted by row")
+
+
+def test_json_goes_to_stdout_alone(table, tmp_path, d2):
+    code, out, _ = d2("prune", table, "--difficulty", "aum", "--rate", 0.9, "--json")
+    assert code == 0
+    assert json.loads(out)["rows"]["kept"] == 9
+    code, out, _ = d2("graph", table, "-o", tmp_path / "g.parquet", "--json")
+    assert json.loads(out)["kind"] == "graph"
+    assert_refused(d2("graph", table, "--json"), 2, "-o")
+
+
+def test_group_and_within_keep_every_class(table, tmp_path, d2):
+    args = ("prune", table, "--difficulty", "aum", "--rate", 0.8, "-o", tmp_path / "k.parquet")
+    d2(*args, "--within", "label", "--group", "label", "--balance", "uniform")
+    kept = pq.read_table(tmp_path / "k.parquet")
+    assert set(kept.column_names) >= {"row", "id", "rank", "group"}
+    counts = {v["values"]: v["counts"] for v in kept["group"].value_counts().to_pylist()}
+    assert counts == {"cat": 6, "dog": 6, "owl": 6}
+
+
+def test_include_and_exclude_take_ids(table, tmp_path, d2):
+    (tmp_path / "in.txt").write_text("row-50\nrow-3\n")
+    (tmp_path / "out.txt").write_text("row-4\n")
+    args = ("prune", table, "--difficulty", "aum", "--rate", 0.5, "-o", tmp_path / "k.parquet")
+    code, _, _ = d2(*args, "--include", tmp_path / "in.txt", "--exclude", tmp_path / "out.txt")
+    kept = pq.read_table(tmp_path / "k.parquet").sort_by("rank")["id"].to_pylist()
+    assert code == 0
+    assert kept[:2] == ["row-50", "row-3"]
+    assert "row-4" not in kept
+
+
+def test_difficulty_of_another_file_is_joined_by_id(table, tmp_path, d2):
+    source = pq.read_table(table)
+    shuffled = source.select(["id", "aum"]).take(np.random.default_rng(0).permutation(90))
+    pq.write_table(shuffled, tmp_path / "scores.parquet")
+    args = ("--rate", 0.8, "--harder", "low")
+    _, own, _ = d2("prune", table, "--difficulty", "aum", *args)
+    _, joined, _ = d2("prune", table, "--difficulty", tmp_path / "scores.parquet", *args)
+    assert own == joined
+
+
+def test_a_path_with_brackets_and_spaces_is_printed_as_it_is(tmp_path, d2):
+    path = tmp_path / "[train] [bold] a.npy"
+    np.save(path, np.full((3, 2), np.nan))
+    assert_refused(d2("graph", path, "-o", tmp_path / "g.parquet"), 3, str(path), "row 0 holds NaN")
+
+
+def test_uniform_difficulty_needs_no_direction(table, d2):
+    code, out, err = d2("prune", table, "--difficulty", "uniform", "--rate", 0.8)
+    assert code == 0
+    assert len(out.split()) == 18
+    assert "difficulty: uniform" in err
+
+
+@pytest.mark.parametrize("preset", ["default", "paper", "reference"])
+def test_presets_run(table, d2, preset):
+    args = ("--preset", preset, "--messages", "clamped", "--ties", "row", "--rounds", 2)
+    code, out, _ = d2("prune", table, "--difficulty", "aum", "--rate", 0.5, *args)
+    assert code == 0
+    assert len(out.split()) == 45
+
+
+# --- pipes ----------------------------------------------------------------------------------------
+
+
+def test_a_pipe_of_three_equals_prune(table, shell):
+    pipe = shell(
+        "d2 graph train.parquet | d2 score --difficulty train.parquet::aum --rate 0.9 "
+        "| d2 select --rate 0.9"
+    )
+    whole = shell("d2 prune train.parquet --difficulty aum --rate 0.9")
+    assert pipe.returncode == 0
+    assert pipe.stdout == whole.stdout
+    assert "note:" not in pipe.stderr
+
+
+def test_source_may_come_from_standard_input(table, shell):
+    piped = shell("d2 prune --difficulty aum --rate 0.9 < train.parquet".replace("<", "- <"))
+    named = shell("d2 prune train.parquet --difficulty aum --rate 0.9")
+    assert piped.returncode == 0
+    assert piped.stdout == named.stdout
+
+
+def test_head_ends_a_pipe_quietly(table, shell):
+    done = shell("set -o pipefail; d2 prune train.parquet --difficulty aum --rate 0 -q | head -1")
+    assert done.returncode == 0
+    assert done.stdout == "row-0\n"
+    assert done.stderr == ""
+
+
+def test_a_failure_upstream_is_an_error_downstream(table, shell):
+    done = shell("d2 graph missing.npy | d2 score --difficulty aum.npy -o s.parquet")
+    assert done.returncode == 3
+    assert "standard input is empty" in done.stderr
+
+
+def test_piped_output_has_no_ansi_codes(table, shell):
+    forced = {"FORCE_COLOR": "1", "GITHUB_ACTIONS": "true", "CLICOLOR_FORCE": "1"}
+    done = shell(
+        "d2 prune train.parquet --difficulty aum --rate 0.9; d2 --help; d2 graph --nope", env=forced
+    )
+    assert "\x1b" not in done.stdout + done.stderr
+    assert "error: no such option: --nope" in done.stderr
+
+
+def test_a_full_device_is_exit_5(table, shell):
+    done = shell("d2 prune train.parquet --difficulty aum --rate 0.5 > /dev/full")
+    assert done.returncode == 5
+    assert "standard output: cannot be written" in done.stderr
+
+
+# --- refusals -------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (["--rate", 0.5], 2, ["missing option '--difficulty'"]),
+        (["--difficulty", "aum"], 2, ["exactly one of rate and keep"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--keep", 3], 2, ["exactly one"]),
+        (["--difficulty", "aum", "--rate", 90], 2, ["--rate 0.9"]),
+        (["--difficulty", "aum", "--rate", "nan"], 2, ["expected 0 to 1"]),
+        (["--difficulty", "aum", "--keep", 91], 2, ["there are 90 rows"]),
+        (["--difficulty", "aum", "--rate", 1], 2, ["keeps none"]),
+        (["--difficulty", "quality", "--rate", 0.5], 2, ["'quality'", "--harder"]),
+        (["--difficulty", "nope", "--rate", 0.5], 3, ["no column 'nope'", "aum (double)"]),
+        (["--difficulty", "label", "--rate", 0.5], 3, ["train.parquet::label", "string"]),
+        (["--difficulty", "aum", "--rate", 0.5, "-e", "aum"], 3, ["aum", "lists of numbers"]),
+        (["--difficulty", "aum", "--rate", 0.5, "-e", "a", "-e", "b"], 2, ["expected one"]),
+        (["--difficulty", "aum", "--rate", 0.5, "-k", 0], 2, ["neighbors is 0"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--gamma-reverse", "x"], 2, ["'x'", "auto"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--gamma-reverse", -1], 2, ["gamma-reverse is -1"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--bandwidth", 0], 2, ["bandwidth is 0"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--metric", "ip"], 2, ["--metric", "cosine"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--prune-hardest", 0.9], 2, ["only 9 may be"]),
+        (["--difficulty", "aum", "--rate", 0.5, "-o", "k.pdf"], 2, ["k.pdf", ".jsonl"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--report", "r.pdf"], 2, ["r.pdf", ".md"]),
+        (["--difficulty", "aum", "--rate", 0.5, "-o", "none/k.npy"], 2, ["there is no folder"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--order", "up"], 2, ["order is 'up'"]),
+    ],
+)
+def test_wrong_parameters_are_one_line_and_a_hint(table, d2, monkeypatch, arguments, code, words):
+    monkeypatch.chdir(table.parent)
+    assert_refused(d2("prune", "train.parquet", *arguments), code, *words)
+
+
+def bad_vectors(defect):
+    rows = [[1.0, 2.0], [3.0, 4.0], [5.0, 6.0], [7.0, 8.0]]
+    if defect == "null row":
+        rows[2] = None
+    if defect == "null item":
+        rows[2] = [1.0, None]
+    if defect == "ragged":
+        rows[2] = [1.0]
+    if defect == "NaN":
+        rows[2] = [1.0, np.nan]
+    if defect == "infinite":
+        rows[2] = [np.inf, 1.0]
+    if defect == "zero vector":
+        rows[2] = [0.0, 0.0]
+    return pa.array(rows, pa.list_(pa.float32()))
+
+
+@pytest.mark.parametrize(
+    "defect", ["null row", "null item", "ragged", "NaN", "infinite", "zero vector"]
+)
+def test_bad_vectors_name_file_column_row_and_count(tmp_path, d2, defect):
+    pq.write_table(pa.table({"[emb]": bad_vectors(defect)}), tmp_path / "x.parquet")
+    out = tmp_path / "g.parquet"
+    out.write_bytes(b"old")
+    result = d2("graph", tmp_path / "x.parquet", "--metric", "cosine", "-o", out)
+    assert_refused(result, 3, "x.parquet::[emb]", "row 2", "1 row in all", "hint:")
+    assert out.read_bytes() == b"old"
+
+
+@pytest.mark.parametrize(
+    ("values", "words"),
+    [
+        ([1.0, None, 2.0, None], ["aum", "row 1 is null", "2 rows"]),
+        ([1.0, 2.0, np.nan, 1.0], ["aum", "row 2 is NaN", "1 row in all"]),
+        ([1.0, 2.0, np.inf, 1.0], ["aum", "row 2 is infinite"]),
+    ],
+)
+def test_bad_difficulty_names_file_column_row_and_count(tmp_path, d2, values, words):
+    table = pa.table({"e": bad_vectors(""), "aum": values})
+    pq.write_table(table, tmp_path / "x.parquet")
+    result = d2("prune", tmp_path / "x.parquet", "--difficulty", "aum", "--rate", 0.5)
+    assert_refused(result, 3, "x.parquet", *words)
+
+
+@pytest.mark.parametrize(
+    ("ids", "words"),
+    [
+        (["a", "b", "a", "a"], ["row 2 repeats the id 'a'", "2 rows in all"]),
+        (["a", None, "c", "d"], ["row 1 is null"]),
+    ],
+)
+def test_bad_ids_are_refused(tmp_path, d2, ids, words):
+    pq.write_table(pa.table({"id": ids, "e": bad_vectors("")}), tmp_path / "x.parquet")
+    out = ("-o", tmp_path / "g.parquet")
+    assert_refused(d2("graph", tmp_path / "x.parquet", *out), 3, "x.parquet::id", *words)
+    assert d2("graph", tmp_path / "x.parquet", *out, "--id", "none")[0] == 0
+
+
+def test_several_candidates_are_listed(tmp_path, d2):
+    pq.write_table(pa.table({"a": bad_vectors(""), "b": bad_vectors("")}), tmp_path / "x.parquet")
+    result = d2("graph", tmp_path / "x.parquet", "-o", tmp_path / "g.parquet")
+    assert_refused(result, 3, "2 columns could be the embedding", "a (", "b (", "--embedding")
+
+
+def test_lengths_that_differ_are_refused(table, tmp_path, d2):
+    np.save(tmp_path / "s.npy", np.ones(89))
+    args = ("--difficulty", tmp_path / "s.npy", "--harder", "high", "--rate", 0.5)
+    assert_refused(d2("prune", table, *args), 3, "s.npy: has 89 rows", "has 90")
+
+
+@pytest.mark.parametrize("name", ["missing.parquet", "empty.parquet", "text.parquet", "."])
+def test_sources_that_are_none_are_refused(tmp_path, d2, name):
+    (tmp_path / "empty.parquet").write_bytes(b"")
+    (tmp_path / "text.parquet").write_text("a,b\n1,2\n")
+    args = ("--difficulty", "uniform", "--rate", 0.5)
+    assert_refused(d2("prune", tmp_path / name, *args), 3, name if name != "." else str(tmp_path))
+
+
+def test_a_pickle_in_an_npy_file_is_refused(tmp_path, d2):
+    np.save(tmp_path / "x.npy", np.array([{"a": 1}], dtype=object), allow_pickle=True)
+    assert_refused(d2("graph", tmp_path / "x.npy", "-o", tmp_path / "g.parquet"), 3, "x.npy")
+
+
+@pytest.mark.parametrize("way", ["same", "dot", "symlink", "hardlink"])
+def test_an_output_that_is_an_input_is_refused(table, tmp_path, d2, way):
+    before = table.read_bytes()
+    place = {
+        "same": table,
+        "dot": tmp_path / "." / "train.parquet",
+        "symlink": tmp_path / "link.parquet",
+        "hardlink": tmp_path / "hard.parquet",
+    }[way]
+    if way == "symlink":
+        place.symlink_to(table)
+    if way == "hardlink":
+        place.hardlink_to(table)
+    for args in (
+        ("graph", table, "-o", place),
+        ("prune", table, "--difficulty", "aum", "--rate", 0.5, "-o", place),
+    ):
+        assert_refused(d2(*args), 2, "is an input of this command")
+    assert table.read_bytes() == before
+
+
+def test_the_graph_behind_the_scores_is_an_input_too(table, tmp_path, d2):
+    d2("graph", table, "-o", tmp_path / "g.parquet")
+    args = ("--difficulty", f"{table}::aum", "-o", tmp_path / "s.parquet")
+    d2("score", tmp_path / "g.parquet", *args)
+    result = d2("select", tmp_path / "s.parquet", "--rate", 0.5, "-o", tmp_path / "g.parquet")
+    assert_refused(result, 2, "is an input")
+
+
+def test_report_and_rows_may_not_be_one_file(table, tmp_path, d2):
+    args = ("prune", table, "--difficulty", "aum", "--rate", 0.5)
+    (tmp_path / "r.json").write_text("{}")
+    (tmp_path / "k.txt").symlink_to(tmp_path / "r.json")
+    result = d2(*args, "-o", tmp_path / "k.txt", "--report", tmp_path / "r.json")
+    assert_refused(result, 2, "r.json")
+
+
+def test_artifacts_of_the_wrong_kind_are_exit_4(table, tmp_path, d2):
+    d2("graph", table, "-o", tmp_path / "g.parquet")
+    assert_refused(d2("select", tmp_path / "g.parquet", "--rate", 0.5), 4, "is a graph file")
+    assert_refused(d2("select", table, "--rate", 0.5), 4, "is not written by d2")
+    args = ("--difficulty", "uniform", "-o", tmp_path / "s.parquet")
+    assert_refused(d2("score", tmp_path / "missing.parquet", *args), 3, "no such file")
+
+
+def test_a_damaged_artifact_is_exit_4(table, tmp_path, d2):
+    graph = tmp_path / "g.parquet"
+    d2("graph", table, "-o", graph)
+    whole = graph.read_bytes()
+    args = ("--difficulty", "uniform", "-o", tmp_path / "s.parquet")
+    for damaged in (whole[:-50], whole[:200], whole[: len(whole) // 2] + b"\0" * 9, whole + b"x"):
+        graph.write_bytes(damaged)
+        assert_refused(d2("score", graph, *args), 4, "g.parquet")
+
+
+# --- signals --------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_leave_the_old_file_and_no_other(tmp_path, sent, code):
+    np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(40_000, 64)))
+    out = tmp_path / "g.parquet"
+    out.write_bytes(b"old")
+    scripts = Path(sys.executable).parent
+    process = subprocess.Popen(
+        [scripts / "d2", "graph", "e.npy", "--backend", "exact", "-o", out],
+        cwd=tmp_path,
+        stderr=subprocess.PIPE,
+        stdin=subprocess.DEVNULL,
+    )
+    time.sleep(1.5)
+    process.send_signal(sent)
+    _, err = process.communicate(timeout=30)
+    assert process.returncode == code
+    assert b"Traceback" not in err
+    assert out.read_bytes() == b"old"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["e.npy", "g.parquet"]
+
+
+def test_version(d2):
+    from d2cli import __version__
+
+    assert d2("--version") == (0, f"d2 {__version__}\n", "")
+
+
+def test_both_names_and_the_module_are_the_same_program(shell):
+    done = shell(f"d2 --version; d2cli --version; '{sys.executable}' -m d2cli --version")
+    assert done.stdout.split("\n")[:3] == [done.stdout.split("\n")[0]] * 3
+
+
+@pytest.mark.parametrize("command", ["graph", "score", "select", "prune"])
+def test_every_option_has_a_help_text_and_examples_come_first(d2, command):
+    code, out, _ = d2(command, "--help")
+    assert code == 0
+    assert out.index(f"  d2 {command} ") < out.index("Options:")

@@ -1,0 +1,129 @@
+"""The compiled loops against plain Python and NumPy."""
+
+import numpy as np
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import exact_neighbors, undirected_edges
+
+from d2cli.stages import _kernels as kernels
+
+
+def random_graph(rng, n, k):
+    """Neighbours without self and repeats, some lists padded, symmetric distances."""
+    length = np.round(rng.random((n, n)).astype(np.float32), 1)
+    length = np.maximum(length, length.T)
+    neighbors = np.full((n, k), -1, dtype=np.int32)
+    distances = np.full((n, k), np.inf, dtype=np.float32)
+    for i in range(n):
+        others = np.setdiff1d(np.arange(n), [i])
+        count = min(int(rng.integers(0, k + 1)), len(others))
+        chosen = rng.choice(others, count, replace=False)
+        chosen = chosen[np.lexsort((chosen, length[i, chosen]))]
+        neighbors[i, :count], distances[i, :count] = chosen, length[i, chosen]
+    return neighbors, distances
+
+
+def test_distance_of_three_and_four_is_five():
+    points = np.array([[0, 0], [3, 4]], dtype=np.float32)
+    rows = np.arange(2)
+    one = np.array([0], dtype=np.int32)
+    neighbors, distances = kernels.nearest_of(
+        points, rows, one, np.array([0, 1]), np.array([1], dtype=np.int32), 1
+    )
+    assert neighbors.tolist() == [[1]]
+    assert distances.tolist() == [[5.0]]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 30), st.integers(1, 40), st.booleans())
+@settings(max_examples=100, deadline=None)
+def test_nearest_of_everything_is_the_exact_answer(seed, n, dim, wide):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-2, 3, (n, dim)).astype(np.float64 if wide else np.float32)
+    everything = np.tile(np.arange(n, dtype=np.int32), n)
+    neighbors, distances = kernels.nearest_of(
+        points,
+        np.arange(n),
+        np.arange(n, dtype=np.int32),
+        np.arange(n + 1) * n,
+        everything,
+        5,
+    )
+    expected = exact_neighbors(points, 5)
+    np.testing.assert_array_equal(neighbors, expected[0])
+    np.testing.assert_array_equal(distances, expected[1])
+
+
+def test_distances_are_symmetric_to_the_last_bit():
+    points = np.random.default_rng(0).normal(size=(40, 37)).astype(np.float32)
+    n = len(points)
+    _, near = kernels.nearest_of(
+        points,
+        np.arange(n),
+        np.arange(n, dtype=np.int32),
+        np.arange(n + 1) * n,
+        np.tile(np.arange(n, dtype=np.int32), n),
+        n,
+    )
+    neighbors, _ = exact_neighbors(points, n - 1)
+    table = np.zeros((n, n), dtype=np.float32)
+    for i in range(n):
+        table[i, neighbors[i]] = near[i, : n - 1]
+    np.testing.assert_array_equal(table, table.T)
+
+
+def test_first_twins_are_the_lowest_equal_rows():
+    points = np.array([[1, 2], [0.0, 1], [1, 2], [-0.0, 1], [3, 3]], dtype=np.float32)
+    assert kernels.first_twins(points, np.arange(5)).tolist() == [0, 1, 0, 1, 4]
+    assert kernels.first_twins(points, np.array([2, 3, 4, 0])).tolist() == [0, 1, 2, 0]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 40))
+@settings(max_examples=100, deadline=None)
+def test_first_twins_equal_a_dictionary(seed, n):
+    points = np.random.default_rng(seed).integers(0, 2, (n, 3)).astype(np.float64)
+    first = {}
+    expected = [first.setdefault(tuple(point), i) for i, point in enumerate(points.tolist())]
+    assert kernels.first_twins(points, np.arange(n)).tolist() == expected
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 6))
+@settings(max_examples=200, deadline=None)
+def test_undirected_union_equals_a_dictionary(seed, n, k):
+    neighbors, distances = random_graph(np.random.default_rng(seed), n, k)
+    indptr, indices, lengths = kernels.undirected_union(neighbors, distances)
+    edges = undirected_edges(neighbors, distances)
+    for i in range(n):
+        row = slice(indptr[i], indptr[i + 1])
+        assert indices[row].tolist() == sorted(edges[i])
+        assert lengths[row].tolist() == [edges[i][j] for j in sorted(edges[i])]
+
+
+def test_sum_messages_adds_in_order():
+    indptr = np.array([0, 2, 2, 5])
+    indices = np.array([1, 2, 0, 1, 2], dtype=np.int32)
+    weights = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
+    values = np.array([1.0, 10.0, 100.0])
+    sums = kernels.sum_messages(indptr, indices, weights, values)
+    assert sums.tolist() == [0.1 * 10 + 0.2 * 100, 0.0, (0.3 * 1 + 0.4 * 10) + 0.5 * 100]
+
+
+def test_nearest_marked_is_infinite_without_a_marked_neighbor():
+    indptr = np.array([0, 2, 3, 3])
+    indices = np.array([1, 2, 0], dtype=np.int32)
+    lengths = np.array([0.5, 0.25, 2.0], dtype=np.float32)
+    marked = np.array([0, 1, 1], dtype=np.uint8)
+    found = kernels.nearest_marked(indptr, indices, lengths, marked)
+    assert found.tolist() == [0.25, np.inf, np.inf]
+
+
+def test_candidates_hold_the_true_nearest_under_a_common_offset():
+    # Cancellation: the points are 1e4 away from the origin and 1e-2 from each other.
+    from d2cli.stages.exact import ExactIndex
+    from d2cli.stages.space import build_space
+
+    rng = np.random.default_rng(1)
+    points = (1e4 + 1e-2 * rng.normal(size=(300, 20))).astype(np.float32)
+    points = np.unique(points, axis=0)
+    rows = np.arange(len(points))
+    found = ExactIndex(build_space(points, rows)).search(rows.astype(np.int32), 7)
+    np.testing.assert_array_equal(found[0], exact_neighbors(points, 7)[0])

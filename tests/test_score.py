@@ -1,0 +1,153 @@
+"""The forward pass against the slow sums."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from oracles import forward, undirected_edges
+
+from d2cli.errors import InputError, ParameterError
+from d2cli.params import GraphParams, ScoreParams
+from d2cli.stages.difficulty import orient
+from d2cli.stages.graph import build_graph
+from d2cli.stages.groups import group_by
+from d2cli.stages.kernel import edge_weights, median_distance
+from d2cli.stages.score import prune_hardest, score_rows
+
+
+def graph_of(vectors, k=4):
+    return build_graph(np.asarray(vectors, dtype=np.float32), GraphParams(n_neighbors=k))
+
+
+def edges_of(graph):
+    return undirected_edges(graph.neighbors, graph.distances)
+
+
+@pytest.fixture
+def triangle():
+    """Places 3, 4 and 5 apart."""
+    return graph_of([[0, 0], [3, 0], [0, 4]], k=2)
+
+
+def test_forward_matches_the_dense_formula(triangle):
+    difficulty = np.array([1.0, 2.0, 4.0])
+    distance = np.array([[0, 3, 4], [3, 0, 5], [4, 5, 0]])
+    weights = np.exp(-0.1 * distance**2) * (distance > 0)
+    params = ScoreParams(gamma_forward=0.1, bandwidth=1.0)
+
+    scores = score_rows(triangle, orient(difficulty, "high"), params)
+
+    np.testing.assert_allclose(scores.score, difficulty + weights @ difficulty, rtol=1e-15)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(1, 30),
+    gamma=st.sampled_from([0.0, 0.25, 1.0, 1e6]),
+    kernel=st.sampled_from(["gaussian", "exponential"]),
+    bandwidth=st.sampled_from(["auto", 1.0, 0.3]),
+    rounds=st.integers(0, 3),
+)
+@settings(max_examples=200, deadline=None)
+def test_forward_equals_the_slow_sum_bit_for_bit(seed, n, gamma, kernel, bandwidth, rounds):
+    rng = np.random.default_rng(seed)
+    graph = graph_of(rng.integers(0, 4, (n, 2)))
+    difficulty = rng.random(n).round(1)
+    params = ScoreParams(gamma_forward=gamma, kernel=kernel, bandwidth=bandwidth, rounds=rounds)
+    scores = score_rows(graph, orient(difficulty, "high"), params)
+    expected = difficulty
+    for _ in range(rounds):
+        expected = forward(
+            edges_of(graph), expected, gamma, bandwidth=scores.bandwidth, kernel=kernel
+        )
+    np.testing.assert_array_equal(scores.score, expected)
+
+
+def test_bandwidth_auto_is_the_median_of_positive_stored_distances():
+    graph = graph_of([[0], [0], [1], [3], [7]], k=2)
+    real = [d for d in graph.distances.ravel().tolist() if 0 < d < np.inf]
+    assert median_distance(graph.distances) == np.median(real)
+    assert median_distance(np.zeros((3, 2), np.float32)) == 1
+
+
+def test_scores_do_not_depend_on_the_unit_of_distance(cloud):
+    difficulty = orient(np.random.default_rng(0).random(len(cloud)), "high")
+    one = score_rows(graph_of(cloud), difficulty, ScoreParams())
+    # A power of two, so that float32 rounds the same.
+    other = score_rows(graph_of(cloud * 1024), difficulty, ScoreParams())
+    np.testing.assert_array_equal(one.score, other.score)
+
+
+def test_padding_sends_nothing():
+    graph = graph_of([[0.0], [1.0]], k=5)
+    scores = score_rows(graph, orient([1, 2], "high"), ScoreParams(gamma_forward=0.0))
+    assert scores.score.tolist() == [3, 3]
+
+
+def test_reference_floor_counts_for_neighbors_only(triangle):
+    params = ScoreParams.from_preset("reference")
+    difficulty = np.array([-5.0, 0.0, 2.0])
+    scores = score_rows(triangle, orient(difficulty, "high", shift=params.shift), params)
+    expected = forward(edges_of(triangle), difficulty, 1.0, floor=1e-7, kernel="exponential")
+    np.testing.assert_array_equal(scores.score, expected)
+    assert scores.score[0] < -4.9
+
+
+@given(st.integers(0, 2**32 - 1), st.floats(0, 1), st.sampled_from(["row", "random"]))
+@settings(max_examples=100, deadline=None)
+def test_prune_hardest_takes_the_rounded_share_of_each_group(seed, fraction, ties):
+    rng = np.random.default_rng(seed)
+    groups = group_by(rng.integers(0, 4, 40))
+    difficulty = rng.integers(0, 5, 40).astype(float)
+    order = np.arange(40) if ties == "row" else rng.permutation(40)
+    pool = prune_hardest(difficulty, fraction, groups=groups, order=order.astype(np.int32))
+    place = np.argsort(order)
+    for rows in groups.rows():
+        cut = rows[~pool[rows]]
+        assert len(cut) == int(np.floor(fraction * len(rows) + 0.5))
+        ranked = sorted(rows, key=lambda i: (-difficulty[i], place[i]))
+        assert sorted(cut) == sorted(ranked[: len(cut)])
+
+
+def test_rows_out_of_the_pool_neither_send_nor_receive(cloud):
+    graph = graph_of(cloud)
+    difficulty = np.random.default_rng(1).random(len(cloud))
+    params = ScoreParams(prune_hardest=0.2, gamma_forward=0.5, bandwidth=1.0)
+    scores = score_rows(graph, orient(difficulty, "high"), params)
+    assert (~scores.pool).sum() == 40
+    assert difficulty[~scores.pool].min() > difficulty[scores.pool].max()
+    expected = forward(edges_of(graph), difficulty, 0.5, pool=scores.pool)
+    np.testing.assert_array_equal(scores.score, expected)
+    np.testing.assert_array_equal(scores.score[~scores.pool], difficulty[~scores.pool])
+
+
+def test_prune_hardest_uses_the_groups_of_the_graph(cloud):
+    labels = group_by(np.arange(len(cloud)) % 2)
+    graph = build_graph(cloud, GraphParams(n_neighbors=3), groups=labels)
+    difficulty = np.arange(len(cloud), dtype=float) * (np.arange(len(cloud)) % 2)
+    scores = score_rows(graph, orient(difficulty, "high"), ScoreParams(prune_hardest=0.1))
+    assert np.bincount(labels.codes[~scores.pool]).tolist() == [10, 10]
+
+
+def test_lengths_must_agree(triangle):
+    with pytest.raises(InputError, match="2 difficulties for 3 rows"):
+        score_rows(triangle, orient([1, 2], "high"), ScoreParams())
+
+
+def test_pruning_everything_is_refused(triangle):
+    with pytest.raises(ParameterError, match="leaves no row"):
+        score_rows(triangle, orient([1, 2, 3], "high"), ScoreParams(prune_hardest=1.0))
+
+
+def test_sums_that_overflow_are_refused(triangle):
+    huge = orient([1e308, 1e308, 1e308], "high")
+    with pytest.raises(InputError, match="overflow"):
+        score_rows(triangle, huge, ScoreParams(gamma_forward=0.0))
+
+
+def test_weights_follow_the_kernels():
+    distances = np.array([0, 1, 2, np.inf], dtype=np.float32)
+    gaussian = edge_weights(distances, gamma=0.5, bandwidth=2.0, kernel="gaussian")
+    np.testing.assert_allclose(gaussian, [1, np.exp(-0.125), np.exp(-0.5), 0])
+    exponential = edge_weights(distances, gamma=0.5, bandwidth=2.0, kernel="exponential")
+    np.testing.assert_allclose(exponential, [1, np.exp(-0.25), np.exp(-0.5), 0])
