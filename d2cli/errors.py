@@ -3,7 +3,8 @@
 D2Error
 ├── ParameterError   2   wrong usage or parameter
 ├── InputError       3   bad input data
-├── ArtifactError    4   damaged, of another version, or made from other data
+├── ArtifactError    4   of another kind or version, or made from other data
+│   └── DamagedError 4   damaged or cut short
 └── ResourceError    5   out of disk or memory
 """
 
@@ -49,6 +50,10 @@ class ArtifactError(D2Error):
     """A graph, scores or selection file that is damaged, foreign, or made from other data."""
 
     exit_code = 4
+
+
+class DamagedError(ArtifactError):
+    """An artifact whose contents do not match its digest, or that is cut short."""
 
 
 class ResourceError(D2Error):

@@ -341,6 +341,27 @@ def test_the_graph_behind_the_scores_is_an_input_too(table, tmp_path, d2):
     assert_refused(result, 2, "is an input")
 
 
+def test_the_sources_behind_artifacts_are_not_destroyed(tmp_path, d2):
+    rng = np.random.default_rng(0)
+    np.save(tmp_path / "e.npy", rng.normal(size=(30, 3)))
+    np.save(tmp_path / "aum.npy", rng.normal(size=30))
+    vectors = pa.FixedSizeListArray.from_arrays(np.load(tmp_path / "e.npy").ravel(), 3)
+    pq.write_table(pa.table({"x": range(30), "e": vectors}), tmp_path / "train.parquet")
+    d2("graph", tmp_path / "e.npy", "-o", tmp_path / "g.parquet")
+    score = ("score", tmp_path / "g.parquet", "--difficulty", tmp_path / "aum.npy", "-o")
+    assert_refused(d2(*score, tmp_path / "train.parquet"), 2, "would be destroyed")
+    d2(*score, tmp_path / "s.parquet")
+    for name in ("e.npy", "aum.npy", "train.parquet"):
+        before = (tmp_path / name).read_bytes()
+        code, _, err = d2("select", tmp_path / "s.parquet", "--rate", 0.5, "-o", tmp_path / name)
+        assert code == 2
+        assert f"{name}: holds data that" in err
+        assert (tmp_path / name).read_bytes() == before
+    np.save(tmp_path / "other.npy", np.ones((30, 3)))
+    args = ("--rate", 0.5, "-o", tmp_path / "other.npy")
+    assert d2("select", tmp_path / "s.parquet", *args)[0] == 0
+
+
 def test_report_and_rows_may_not_be_one_file(table, tmp_path, d2):
     args = ("prune", table, "--difficulty", "aum", "--rate", 0.5)
     (tmp_path / "r.json").write_text("{}")
@@ -365,6 +386,108 @@ def test_a_damaged_artifact_is_exit_4(table, tmp_path, d2):
     for damaged in (whole[:-50], whole[:200], whole[: len(whole) // 2] + b"\0" * 9, whole + b"x"):
         graph.write_bytes(damaged)
         assert_refused(d2("score", graph, *args), 4, "g.parquet")
+
+
+def save_table(path, **columns):
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+@pytest.mark.parametrize("ids", [[b"a", b"b", b"c", b"d"], [[1], [2], [3], [4]]])
+def test_an_id_column_that_cannot_be_one_is_not_left_out_silently(tmp_path, d2, ids):
+    path = save_table(tmp_path / "x.parquet", id=ids, e=bad_vectors(""))
+    args = ("graph", path, "-e", "e", "-o", tmp_path / "g.parquet")
+    assert_refused(d2(*args), 3, "x.parquet::id", "--id none")
+    assert d2(*args, "--id", "none")[0] == 0
+
+
+def test_two_id_columns_are_refused_everywhere(tmp_path, d2):
+    vectors = bad_vectors("")
+    table = pa.table([["a", "b", "c", "d"], ["d", "c", "b", "a"], vectors], names=["id", "id", "e"])
+    pq.write_table(table, tmp_path / "x.parquet")
+    args = ("-o", tmp_path / "g.parquet")
+    assert_refused(d2("graph", tmp_path / "x.parquet", *args), 3, "several columns of this name")
+    good = save_table(tmp_path / "y.parquet", id=["a", "b", "c", "d"], e=vectors)
+    prune = ("prune", good, "--difficulty", "uniform", "--rate", 0.5)
+    result = d2(*prune, "--include", tmp_path / "x.parquet")
+    assert_refused(result, 3, "several columns of this name")
+
+
+@pytest.mark.parametrize("kind", ["array", "list"])
+def test_vectors_of_width_zero_are_refused(tmp_path, d2, kind):
+    path = tmp_path / ("w.npy" if kind == "array" else "w.parquet")
+    if kind == "array":
+        np.save(path, np.empty((3, 0), np.float32))
+    else:
+        save_table(path, e=pa.array([[], [], []], pa.list_(pa.float32())))
+    assert_refused(d2("graph", path, "-o", tmp_path / "g.parquet"), 3, path.name, "width 0")
+
+
+def test_a_damaged_archive_is_exit_3(tmp_path, d2):
+    np.savez_compressed(tmp_path / "x.npz", e=np.random.default_rng(0).normal(size=(50, 4)))
+    whole = (tmp_path / "x.npz").read_bytes()
+    for at in range(0, len(whole), 7):
+        data = bytearray(whole)
+        data[at] ^= 0xFF
+        (tmp_path / "x.npz").write_bytes(data)
+        code, _, err = d2("graph", tmp_path / "x.npz", "-o", tmp_path / "g.parquet")
+        assert code in (0, 3), (at, err)
+        assert "Traceback" not in err
+
+
+def test_a_damaged_npy_header_is_exit_3(tmp_path, d2):
+    np.save(tmp_path / "x.npy", np.ones((4, 2)))
+    whole = (tmp_path / "x.npy").read_bytes()
+    for at in range(128):
+        data = bytearray(whole)
+        data[at] ^= 0x20
+        (tmp_path / "x.npy").write_bytes(data)
+        code, _, err = d2("graph", tmp_path / "x.npy", "-o", tmp_path / "g.parquet")
+        assert code in (0, 3), (at, err)
+
+
+def test_names_that_are_too_long_are_refused(table, d2):
+    args = ("prune", table, "--rate", 0.5)
+    assert_refused(d2(*args, "--difficulty", "x" * 300), 3, "no column")
+    long = ("--difficulty", "aum", "-o", table.parent / f"{'x' * 300}.npy")
+    assert_refused(d2(*args, *long), 2, "cannot be a file name")
+
+
+def test_a_name_as_long_as_the_system_takes_is_written(table, d2):
+    path = table.parent / f"{'文' * 80}.npy"
+    assert d2("prune", table, "--difficulty", "aum", "--rate", 0.5, "-o", path)[0] == 0
+    assert path.exists()
+
+
+def test_written_ids_are_read_back_as_they_are(tmp_path, d2):
+    ids = ["a\u2028b", "a\x0bc", "c d", " e"]
+    path = save_table(tmp_path / "x.parquet", id=ids, e=bad_vectors(""))
+    args = ("prune", path, "--difficulty", "uniform", "--keep", 4)
+    assert d2(*args, "-o", tmp_path / "k.txt")[0] == 0
+    code, out, _ = d2(*args, "--include", tmp_path / "k.txt", "--order", "rank")
+    assert code == 0
+    assert out.removesuffix("\n").split("\n") == ids
+
+
+def test_ids_that_would_be_lost_in_lines_are_refused(tmp_path, d2):
+    for bad in ("", "a\nb"):
+        path = save_table(tmp_path / "x.parquet", id=["a", bad, "c", "d"], e=bad_vectors(""))
+        args = ("prune", path, "--difficulty", "uniform", "--keep", 4, "-k", 2)
+        assert_refused(d2(*args, "-o", tmp_path / "k.txt"), 3, repr(bad))
+
+
+def test_groups_of_big_endian_numbers_are_read(tmp_path, d2):
+    np.save(tmp_path / "e.npy", np.arange(8.0).reshape(4, 2))
+    np.save(tmp_path / "label.npy", np.array([0, 1, 0, 1], ">i8"))
+    args = ("--within", tmp_path / "label.npy", "-o", tmp_path / "g.parquet")
+    assert d2("graph", tmp_path / "e.npy", *args)[0] == 0
+
+
+def test_a_mask_is_not_taken_for_row_numbers(tmp_path, d2):
+    np.save(tmp_path / "e.npy", np.arange(8.0).reshape(4, 2))
+    np.save(tmp_path / "mask.npy", np.array([True, False]))
+    args = ("--difficulty", "uniform", "--rate", 0.5, "--include", tmp_path / "mask.npy")
+    assert_refused(d2("prune", tmp_path / "e.npy", *args), 3, "mask.npy: is bool")
 
 
 # --- signals --------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 
 import d2cli
-from d2cli.errors import ArtifactError, InputError
+from d2cli.errors import ArtifactError, DamagedError, InputError
 from d2cli.files.digests import canonical_json, digest_json, digest_labels
 from d2cli.files.publish import write_atomically
 from d2cli.files.sources import STDIN, read_stdin
@@ -205,14 +205,15 @@ def read_artifact(ref: str, kind: Kind) -> Artifact:
 
 
 def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str | None) -> Artifact:
-    damaged = ArtifactError(
+    damaged = DamagedError(
         f"{name}: is damaged: its contents do not match its digest", hint="make it again"
     )
     try:
         meta = json.loads(text)
         found, schema = str(meta["kind"]), int(meta["schema_version"])
-        columns = [c for c in COLUMNS.get(found, ()) if c in table.column_names]
-    except (ValueError, KeyError, TypeError) as error:
+        own = table.select([c for c in COLUMNS.get(found, ()) if c in table.column_names])
+        own = own.combine_chunks().replace_schema_metadata(None)
+    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
         raise damaged from error
     if found != kind:
         raise ArtifactError(
@@ -224,8 +225,11 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
             f"{name}: has schema version {schema}, expected {SCHEMA_VERSION}",
             hint="it was made by another version of d2; make it again",
         )
-    own = table.select(columns).combine_chunks().replace_schema_metadata(None)
-    if _digest(meta, own) != meta.get("digest") or own.num_rows != meta.get("n_rows"):
+    try:
+        whole = _digest(meta, own) == meta.get("digest") and own.num_rows == meta.get("n_rows")
+    except (ValueError, TypeError, pa.ArrowException) as error:
+        raise damaged from error
+    if not whole:
         raise damaged
     return Artifact(name, meta, own, graph_path)
 
@@ -272,7 +276,7 @@ def _read_table(ref: str, name: str, kind: str) -> pa.Table:
             return table
     except (pa.ArrowException, OSError, ValueError) as error:
         first_line = (str(error).splitlines() or [""])[0]
-        raise ArtifactError(
+        raise DamagedError(
             f"{name}: is damaged or cut short: {first_line}", hint="make it again"
         ) from error
     raise ArtifactError(

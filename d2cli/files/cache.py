@@ -8,7 +8,7 @@ from pathlib import Path
 import platformdirs
 from filelock import FileLock
 
-from d2cli.errors import ArtifactError, InputError
+from d2cli.errors import ArtifactError, DamagedError, InputError
 from d2cli.files.artifacts import Artifact, Kind, read_artifact
 
 ENVIRONMENT = "D2_CACHE_DIR"
@@ -48,9 +48,9 @@ def find(path: Path, kind: Kind, key: str) -> tuple[Artifact | None, str | None]
         return None, None
     try:
         artifact = read_artifact(str(path), kind)
-    except ArtifactError as error:
-        return None, error.message if "damaged" in error.message else None
-    except InputError:
+    except DamagedError as error:
+        return None, error.message
+    except (ArtifactError, InputError):
         return None, None
     return (artifact if artifact.key == key else None), None
 

@@ -5,10 +5,9 @@
 file.
 """
 
-from pathlib import Path
-
 from d2cli.errors import InputError
 from d2cli.files.columns import ColumnRef
+from d2cli.files.paths import exists
 from d2cli.files.sources import STDIN, Column, ColumnKind, Source, Sources, list_columns
 
 ID_NAMES = ("id", "uid")
@@ -47,8 +46,8 @@ def resolve(text: str, role: str, sources: Sources, home: Source | None) -> Colu
         If there is no such column or file, its type does not fit, or several columns fit.
     """
     if home is not None and text in home.columns and text:
-        return _fitting(home, home.columns[text], role)
-    if text == STDIN or Path(text).exists():
+        return fitting(home, home.columns[text], role)
+    if text == STDIN or exists(text):
         return only_column(sources.open(text), role)
     file, separator, name = text.partition("::")
     if separator:
@@ -57,7 +56,7 @@ def resolve(text: str, role: str, sources: Sources, home: Source | None) -> Colu
             raise InputError(
                 f"{source.name}: no column '{name}'; it has {list_columns(source)}",
             )
-        return _fitting(source, source.columns[name], role)
+        return fitting(source, source.columns[name], role)
     if home is None or not any(home.columns):
         raise InputError(
             f"{text}: no such file", hint="a column of another file is named FILE::COLUMN"
@@ -96,7 +95,8 @@ def only_column(source: Source, role: str) -> ColumnRef:
     )
 
 
-def _fitting(source: Source, column: Column, role: str) -> ColumnRef:
+def fitting(source: Source, column: Column, role: str) -> ColumnRef:
+    """Return the reference to a column, or raise InputError if its type does not fit the role."""
     ref = ColumnRef(source, column)
     if column.kind not in WANTED[role]:
         raise InputError(f"{ref.where}: is {column.type}, expected {EXPECTED[role]}")
@@ -104,9 +104,19 @@ def _fitting(source: Source, column: Column, role: str) -> ColumnRef:
 
 
 def id_column(source: Source, given: str | None) -> ColumnRef | None:
-    """Return the id column of a source: the one named ``given``, else ``id`` or ``uid``."""
+    """Return the id column of a source: the one named ``given``, else ``id`` or ``uid``.
+
+    Raises
+    ------
+    InputError
+        If it cannot hold ids: leaving it out would match rows by number without a word.
+    """
     for name in (given, *ID_NAMES):
         column = source.columns.get(name or "")
-        if name and column is not None and column.kind in WANTED["id"]:
-            return ColumnRef(source, column)
+        if name and column is not None:
+            try:
+                return fitting(source, column, "id")
+            except InputError as error:
+                error.hint = "--id names another column; --id none matches by row"
+                raise
     return None

@@ -151,7 +151,7 @@ def _plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
     try:
         if types.is_integer(values.type):
             return values.cast(pa.int64())
-        if types.is_string(values.type) or types.is_large_string(values.type):
+        if {str(values.type)} & {"string", "large_string", "string_view"}:
             return values.cast(pa.large_string())
     except pa.ArrowInvalid as error:
         raise InputError(f"{ref.where}: {error}") from error

@@ -31,12 +31,15 @@ def digest_array(array: NDArray[Any]) -> str:
     state = blake3(f"{wide.str}{array.shape}".encode())
     for start in range(0, len(array), BLOCK_ROWS):
         block = np.ascontiguousarray(array[start : start + BLOCK_ROWS], dtype=wide)
-        state.update(block.data.cast("B"))
+        if block.size:
+            state.update(block.data.cast("B"))
     return state.hexdigest()
 
 
 def digest_labels(values: pa.Array) -> str:
     """Return the digest of labels or ids without nulls (strings, integers, floats, booleans)."""
+    if pa.types.is_string(values.type):
+        values = values.cast(pa.large_string())
     state = blake3(f"{values.type}{len(values)}".encode())
     values = pa.concat_arrays([values])  # a copy without offset, so equal values have equal buffers
     if pa.types.is_large_string(values.type):

@@ -1,14 +1,17 @@
 """What the stages take, read from files: arrays with their digests, rows matched."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from d2cli.errors import InputError
+from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS, Rows, identify
+from d2cli.files.artifacts import Artifact
 from d2cli.files.colref import only_column, resolve
 from d2cli.files.columns import ColumnRef, group_labels, read_labels, read_numbers, read_vectors
 from d2cli.files.digests import digest_array, digest_labels
@@ -153,3 +156,45 @@ def rows_like(name: str, n_rows: int, ids: pa.Array | None, id_: str | None) -> 
     """Return the rows of an artifact, to match other files with."""
     home: Source | None = None
     return Rows(name, n_rows, None if id_ == NO_IDS else ids, home, id_)
+
+
+def refuse_known_source(path: Path, artifacts: Iterable[Artifact]) -> None:
+    """Refuse to replace a file that holds the very data that some artifacts were made from.
+
+    A command on artifacts does not read their sources, so it knows them by their digests only.
+
+    Parameters
+    ----------
+    path : Path
+        An output; need not exist.
+    artifacts : iterable of Artifact
+        Their ``inputs`` are the digests to look for.
+
+    Raises
+    ------
+    ParameterError
+        If a column or array of the file has one of the digests.
+    """
+    known = {digest: a.name for a in artifacts for digest in a.meta["inputs"].values()}
+    if not path.is_file():
+        return
+    try:
+        source = Sources().open(str(path))
+        for column in source.columns.values():
+            ref = ColumnRef(source, column)
+            made = known.get(_digest_of(ref) or "")
+            if made:
+                raise ParameterError(
+                    f"{path}: holds data that {made} was made from, and would be destroyed",
+                    hint="name another output",
+                )
+    except (InputError, OSError):
+        return  # not readable as a source, so not one
+
+
+def _digest_of(ref: ColumnRef) -> str | None:
+    if ref.column.kind == "vectors":
+        return digest_array(read_vectors(ref))
+    if ref.column.kind == "numbers":
+        return digest_array(read_numbers(ref).astype(np.float64))
+    return None

@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.artifacts import Artifact
+from d2cli.files.paths import exists, is_file
 
 SELECTION_SUFFIXES = (".parquet", ".npy", ".txt", ".csv", ".jsonl")
 ARTIFACT_SUFFIXES = (".parquet", ".pq")
@@ -19,7 +20,8 @@ REPORT_SUFFIXES = (".json", ".md")
 
 def check_suffix(path: Path, allowed: tuple[str, ...], what: str) -> None:
     """Raise ParameterError unless a file's ending is one that can be written."""
-    if path.suffix.lower() not in allowed and path.is_file() | (not path.exists()):
+    device = exists(path) and not is_file(path)
+    if path.suffix.lower() not in allowed and not device:
         raise ParameterError(
             f"{path}: {what} cannot be written as '{path.suffix or path.name}'",
             hint=f"end the name in {', '.join(allowed)}",
@@ -39,15 +41,16 @@ def to_lines(table: pa.Table) -> bytes:
     Raises
     ------
     InputError
-        If an id holds a line break.
+        If an id is empty or holds a line break.
     """
     ids = "id" in table.column_names
     column = table.column("id" if ids else "row").to_pylist()
     lines = [str(value) for value in column]
     for value in lines if ids else ():
-        if "\n" in value or "\r" in value:
+        if not value or "\n" in value or "\r" in value:
+            defect = "holds a line break" if value else "is empty"
             raise InputError(
-                f"id {value!r} holds a line break, so ids cannot be written one a line",
+                f"id {value!r} {defect}, so ids cannot be written one a line",
                 hint="write .parquet, .csv or .jsonl instead",
             )
     return "".join(f"{line}\n" for line in lines).encode()

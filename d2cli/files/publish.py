@@ -83,13 +83,15 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
 def _create(target: Path) -> tuple[Path, BinaryIO]:
     """Open a new, locked file beside the target."""
     while True:
-        path = target.with_name(f".{target.name[:80]}.{secrets.token_hex(6)}{SUFFIX}")
+        path = target.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
         file = path.open("xb")
         if fcntl is None:
             return path, file
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        if os.fstat(file.fileno()).st_nlink:  # not swept between the two calls
-            return path, file
+        # Another run may sweep it between the two calls: then it is locked, or has no name left.
+        with contextlib.suppress(BlockingIOError):
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.fstat(file.fileno()).st_nlink:
+                return path, file
         file.close()
 
 
@@ -124,7 +126,11 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
     ResourceError
         If the folder cannot be written to.
     """
-    if path.is_dir():
+    try:
+        is_folder = path.is_dir()
+    except (OSError, ValueError) as error:
+        raise ParameterError(f"{path}: cannot be a file name: {error}") from error
+    if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():

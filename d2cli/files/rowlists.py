@@ -4,11 +4,14 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
 from d2cli.files.alignment import Rows
+from d2cli.files.colref import fitting
 from d2cli.files.columns import ColumnRef, read_labels
+from d2cli.files.paths import exists, is_file
 from d2cli.files.sources import Sources
 
 TEXT_SUFFIXES = (".txt", ".csv", "")
@@ -40,7 +43,7 @@ def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
         If an entry is unknown, out of range, or stands twice.
     """
     path = Path(text)
-    if path.is_file() and path.suffix.lower() in TEXT_SUFFIXES:
+    if is_file(path) and path.suffix.lower() in TEXT_SUFFIXES:
         found = _from_lines(path, rows)
         sources.paths.append(path)
     else:
@@ -58,7 +61,7 @@ def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
 
 def _from_lines(path: Path, rows: Rows) -> NDArray[np.int64]:
     try:
-        lines = path.read_text(encoding="utf-8").splitlines()
+        lines = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InputError(f"{path}: cannot be read as text: {error}") from error
     entries = [line for line in lines if line]
@@ -69,13 +72,13 @@ def _from_lines(path: Path, rows: Rows) -> NDArray[np.int64]:
 
 def _from_column(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
     file, separator, name = text.partition("::")
-    source = sources.open(text if Path(text).exists() or not separator else file)
-    if source.array("") is not None if "" in source.columns else False:
+    source = sources.open(text if exists(text) or not separator else file)
+    if "" in source.columns:  # a lone array
         return _row_numbers(read_labels(ColumnRef(source, source.columns[""])), text, rows.n_rows)
     names = [name] if separator else (["id", "uid"] if rows.ids is not None else ["row"])
     for candidate in names:
         if candidate in source.columns:
-            labels = read_labels(ColumnRef(source, source.columns[candidate]))
+            labels = read_labels(fitting(source, source.columns[candidate], "id"))
             if rows.ids is not None:
                 return rows.lookup(labels, text)
             return _row_numbers(labels, text, rows.n_rows)
@@ -87,12 +90,17 @@ def _from_column(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
 
 
 def _row_numbers(values: pa.Array, where: str, n_rows: int) -> NDArray[np.int64]:
-    try:
-        numbers = np.asarray(values.cast(pa.int64()))
-    except pa.ArrowInvalid as error:
-        raise InputError(
-            f"{where}: expected row numbers, because the data have no ids: {error}"
-        ) from error
+    if pa.types.is_large_string(values.type):
+        wrong = pc.invert(pc.match_substring_regex(values, "^-?[0-9]{1,18}$"))
+        if pc.any(wrong).as_py():
+            entry = int(np.asarray(wrong).argmax())
+            raise InputError(
+                f"{where}: entry {entry} is {values[entry].as_py()!r}, expected a row number, "
+                "because the data have no ids"
+            )
+    elif not pa.types.is_int64(values.type):
+        raise InputError(f"{where}: is {values.type}, expected row numbers")
+    numbers = np.asarray(values.cast(pa.int64()))
     outside = (numbers < 0) | (numbers >= n_rows)
     if outside.any():
         entry = int(outside.argmax())

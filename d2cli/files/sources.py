@@ -6,7 +6,9 @@ reading them. Tables yield Arrow arrays batch by batch; NPY stays mapped on disk
 
 import io
 import sys
+import tokenize
 import zipfile
+import zlib
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -68,6 +70,8 @@ def _kind_of(kind: pa.DataType) -> ColumnKind:
         return "labels"
     if types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind):
         return "labels"
+    if types.is_string_view(kind):
+        return "labels"
     return "other"
 
 
@@ -105,7 +109,7 @@ def _top_level(path: str) -> str:
 def _row_bytes(file: pq.ParquetFile, column: str) -> int:
     kind = file.schema_arrow.field(column).type
     if pa.types.is_fixed_size_list(kind):
-        return int(kind.list_size) * 8
+        return max(int(kind.list_size), 1) * 8
     total = 0
     for group in range(file.metadata.num_row_groups):
         meta = file.metadata.row_group(group)
@@ -185,7 +189,8 @@ class ArraySource:
     def batches(self, column: str) -> Iterator[pa.Array]:
         """Yield the whole array at once, as Arrow."""
         with _reading(self.name):
-            yield pa.array(self.array(column))
+            array = self.array(column)
+            yield pa.array(array.astype(array.dtype.newbyteorder("="), copy=False))
 
     def array(self, column: str) -> NDArray[Any]:
         """Return the array as it is stored."""
@@ -235,6 +240,24 @@ def _npy_header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:  # noqa: 
 # --- opening --------------------------------------------------------------------------------------
 
 
+# What pyarrow, NumPy and zipfile raise for files that are not what they seem.
+DAMAGE = (
+    pa.ArrowException,
+    ValueError,
+    EOFError,
+    OSError,
+    KeyError,
+    TypeError,
+    SyntaxError,
+    RuntimeError,
+    NotImplementedError,
+    OverflowError,
+    tokenize.TokenError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+
+
 class _reading:
     """Turn what the readers raise into one InputError that names the file."""
 
@@ -247,8 +270,7 @@ class _reading:
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, MemoryError):
             return
-        broken = (pa.ArrowException, ValueError, EOFError, OSError, zipfile.BadZipFile, KeyError)
-        if isinstance(error, broken) and not isinstance(error, ParameterError):
+        if isinstance(error, DAMAGE) and not isinstance(error, ParameterError):
             first_line = (str(error).splitlines() or [type(error).__name__])[0]
             raise InputError(
                 f"{self.name}: cannot be read: {first_line}",
@@ -341,17 +363,15 @@ def _open_bytes(name: str, path: Path | None, data: bytes) -> Source:
     )
 
 
-def _native(path: Path) -> str | pa.NativeFile:
-    """Hand pyarrow the path, or an open file where it cannot take the path."""
+def _native(path: Path) -> str | pa.BufferReader:
+    """Hand pyarrow the path, or the contents where it cannot take the path."""
     try:
         str(path).encode()
     except UnicodeEncodeError:
-        return pa.PythonFile(path.open("rb"), mode="r")
+        return pa.BufferReader(path.read_bytes())
     return str(path)
 
 
 def _map(path: Path) -> pa.Buffer:
     native = _native(path)
-    if isinstance(native, str):
-        return pa.memory_map(native).read_buffer()
-    return pa.py_buffer(path.read_bytes())
+    return (pa.memory_map(native) if isinstance(native, str) else native).read_buffer()

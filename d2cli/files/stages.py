@@ -19,7 +19,7 @@ from d2cli.stages.selection import Selection
 
 def _lists(values: NDArray[Any]) -> pa.Array:
     kind = pa.from_numpy_dtype(values.dtype)
-    item = pa.field("item", kind, nullable=False)
+    item = pa.field("element", kind, nullable=False)  # what Parquet calls it when read again
     return pa.FixedSizeListArray.from_arrays(
         pa.array(values.ravel()), type=pa.list_(item, values.shape[1])
     )

@@ -6,7 +6,14 @@ from pathlib import Path
 from typing import Any
 
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
-from d2cli.files.inputs import DifficultyColumn, Labels, read_difficulty, read_group, rows_like
+from d2cli.files.inputs import (
+    DifficultyColumn,
+    Labels,
+    read_difficulty,
+    read_group,
+    refuse_known_source,
+    rows_like,
+)
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.sources import STDIN
@@ -96,6 +103,8 @@ def run_score(
     column = read_difficulty(run.sources, difficulty, rows, harder)
     labels = read_group(run.sources, group, rows) if group else None
     place = checked_place(run, output, graph_ref)
+    if place is not None:
+        refuse_known_source(place, [graph])
     key, inputs = scores_key_and_inputs(graph, column, params, labels)
     if place is None or graph_ref == STDIN:  # no path to find the graph by: it comes along
         path = None

@@ -9,7 +9,13 @@ from typing import Any
 from d2cli.errors import ArtifactError
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key
 from d2cli.files.digests import digest_array
-from d2cli.files.inputs import Labels, read_group, read_wishes, rows_like
+from d2cli.files.inputs import (
+    Labels,
+    read_group,
+    read_wishes,
+    refuse_known_source,
+    rows_like,
+)
 from d2cli.files.publish import write_bytes
 from d2cli.files.reports import is_current, render, report_of
 from d2cli.files.stages import (
@@ -169,6 +175,8 @@ def run_select(
         read_wishes(run.sources, include, exclude, rows),
     )
     targets.check_places(run, scores_ref, found_at)
+    if targets.file is not None:
+        refuse_known_source(targets.file, (graph, scores))
     _note_other_rate(run, scores, params)
     return finish(run, pick, targets, lambda: open_cache_folder(run, cache_dir))
 

@@ -278,32 +278,28 @@ def spread_to_twins(
 def undirected_union(const int32_t[:, ::1] neighbors, const float[:, ::1] distances):
     cdef Py_ssize_t i, c, at, a, b, end_a, end_b, n = neighbors.shape[0], k = neighbors.shape[1]
     cdef int32_t j, left, right
-    cdef vector[int64_t] incoming, fill
-    cdef vector[int32_t] sources
-    cdef vector[float] lengths
-    cdef vector[pair[int32_t, float]] own
+    cdef vector[int64_t] incoming
+    cdef vector[pair[int32_t, float]] sources, own
     indptr = np.zeros(n + 1, dtype=np.int64)
     cdef int64_t[::1] ends = indptr
     cdef int32_t[::1] columns
     cdef float[::1] values
     with nogil:
-        incoming.assign(n + 1, 0)
+        # incoming[j + 1] is first where the next edge into j goes, then where those of j + 1 begin.
+        incoming.assign(n + 2, 0)
         for i in range(n):
             for c in range(k):
                 if neighbors[i, c] >= 0:
-                    incoming[neighbors[i, c] + 1] += 1
-        for i in range(n):
+                    incoming[neighbors[i, c] + 2] += 1
+        for i in range(n + 1):
             incoming[i + 1] += incoming[i]
-        sources.resize(incoming[n])
-        lengths.resize(incoming[n])
-        fill = incoming
+        sources.resize(incoming[n + 1])
         for i in range(n):  # sources end up ascending in every list
             for c in range(k):
                 j = neighbors[i, c]
                 if j >= 0:
-                    sources[fill[j]] = <int32_t>i
-                    lengths[fill[j]] = distances[i, c]
-                    fill[j] += 1
+                    sources[incoming[j + 1]] = pair[int32_t, float](<int32_t>i, distances[i, c])
+                    incoming[j + 1] += 1
     indices = np.empty(2 * incoming[n], dtype=np.int32)
     merged = np.empty(2 * incoming[n], dtype=np.float32)
     columns = indices
@@ -322,7 +318,7 @@ def undirected_union(const int32_t[:, ::1] neighbors, const float[:, ::1] distan
             end_b = incoming[i + 1]
             while a < end_a or b < end_b:
                 left = own[a].first if a < end_a else <int32_t>2147483647
-                right = sources[b] if b < end_b else <int32_t>2147483647
+                right = sources[b].first if b < end_b else <int32_t>2147483647
                 if left <= right:
                     columns[at] = left
                     values[at] = own[a].second
@@ -331,11 +327,11 @@ def undirected_union(const int32_t[:, ::1] neighbors, const float[:, ::1] distan
                         b += 1
                 else:
                     columns[at] = right
-                    values[at] = lengths[b]
+                    values[at] = sources[b].second
                     b += 1
                 at += 1
             ends[i + 1] = at
-    return indptr, indices[:at].copy(), merged[:at].copy()
+    return indptr, indices[:at], merged[:at]
 
 
 def sum_messages(

@@ -1,5 +1,6 @@
 """The k-nearest-neighbour graph: vectors to neighbours and true distances."""
 
+import math
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Protocol
@@ -174,4 +175,4 @@ def _search_group(
 def _searches_exactly(space: SearchSpace, params: GraphParams) -> bool:
     if params.backend != "auto":
         return params.backend == "exact"
-    return space.n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / space.dim**0.5)
+    return space.n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / math.sqrt(space.dim))

@@ -15,7 +15,7 @@ def edge_weights(
     Parameters
     ----------
     distances : float32 array, any shape
-        In the metric's unit, not negative; infinity weighs 0 (unless gamma is 0).
+        In the metric's unit, not negative.
     gamma : float
         Not negative; 0 weighs every edge 1.
     bandwidth : float
@@ -34,10 +34,12 @@ def edge_weights(
         raise ParameterError(
             f"gamma {gamma:g} and bandwidth {bandwidth:g} must be 0 or more, and > 0"
         )
-    scaled = distances.astype(np.float64) / bandwidth
+    weights = distances.astype(np.float64)
+    weights /= bandwidth
     if kernel == "gaussian":
-        scaled = scaled**2
-    return np.exp(-gamma * scaled)
+        weights *= weights
+    weights *= -gamma
+    return np.exp(weights, out=weights)
 
 
 def median_distance(distances: NDArray[np.float32]) -> float:

@@ -1,13 +1,8 @@
-"""Where is exact search at most as slow as hnsw? Run by hand: ``python tests/bench/crossover.py``.
+"""Where is exact search at most as slow as hnsw? Run by hand with ``OPENBLAS_NUM_THREADS=1``.
 
 For each number of rows and width: median seconds of both backends on one thread, recall check of
 hnsw included, runs interleaved. The limits in ``d2cli/stages/graph.py`` come from this.
 """
-
-import os
-
-for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-    os.environ[name] = "1"
 
 import statistics
 import sys
