@@ -145,6 +145,26 @@ def test_presets_run(table, d2, preset):
     assert len(out.split()) == 45
 
 
+def test_a_missed_recall_target_is_said(tmp_path, d2, monkeypatch):
+    from d2cli.stages import recall
+
+    monkeypatch.setattr(recall, "LAST_EF_SEARCH", 24)
+    np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(3000, 60)))
+    args = ("--backend", "hnsw", "--recall", 0.999, "-o", tmp_path / "g.parquet")
+    code, _, err = d2("graph", tmp_path / "e.npy", *args)
+    assert code == 0
+    assert "warning: recall@10 is 0." in err
+    assert "the target 0.999 was not reached" in err
+    assert "below the target 0.999" in err
+
+
+def test_too_few_rows_for_k_neighbors_is_a_warning(tmp_path, d2):
+    np.save(tmp_path / "e.npy", np.ones((3, 2)))
+    code, _, err = d2("graph", tmp_path / "e.npy", "-o", tmp_path / "g.parquet")
+    assert code == 0
+    assert "warning: 3 of 3 rows have fewer than 10 other rows" in err
+
+
 # --- pipes ----------------------------------------------------------------------------------------
 
 
