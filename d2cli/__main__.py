@@ -1,6 +1,103 @@
-"""``python -m d2cli``."""
+"""The program: ``d2``, ``d2cli`` and ``python -m d2cli``. ``main`` alone decides exit codes."""
 
-from d2cli.cli import main
+import errno
+import os
+import signal
+import sys
+from typing import Any
+
+from d2cli.errors import D2Error, ParameterError, ResourceError
+
+
+class _Terminated(BaseException):
+    """SIGTERM arrived."""
+
+
+def _on_sigterm(signum: int, frame: object) -> None:
+    raise _Terminated
+
+
+def main(arguments: list[str] | None = None) -> None:
+    """Run a command line and exit.
+
+    Parameters
+    ----------
+    arguments : list of str, optional
+        Without the program's name; ``sys.argv[1:]`` if left out.
+    """
+    arguments = sys.argv[1:] if arguments is None else arguments
+    _open_closed_streams()
+    # One BLAS thread a task: d2 runs the tasks in parallel itself.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[name] = "1"
+    previous = signal.signal(signal.SIGTERM, _on_sigterm)
+    try:
+        code = _run(arguments or ["--help"])
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+    sys.exit(code)
+
+
+def _run(arguments: list[str]) -> int:
+    try:
+        # Imported here, so that an interrupt during the import is an interrupt too.
+        from d2cli.cli import app
+
+        code = app(args=arguments, prog_name="d2", standalone_mode=False)
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except D2Error as error:
+        return _refuse(error)
+    except KeyboardInterrupt:
+        return 130
+    except _Terminated:
+        return 143
+    except MemoryError as error:
+        message = f"out of memory: {error}".rstrip(": ")
+        return _refuse(ResourceError(message, hint="use a machine with more memory, or fewer rows"))
+    except OSError as error:
+        if error.errno == errno.EPIPE:
+            _silence_stdout()
+            return 0
+        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
+            return _refuse(ResourceError(str(error)))
+        raise
+    except Exception as error:
+        # typer keeps its copy of click private, so usage errors are known by what they can do.
+        if not hasattr(error, "format_message"):
+            raise
+        return _refuse(_usage_error(error))
+
+
+def _usage_error(error: Any) -> ParameterError:  # noqa: ANN401
+    context = getattr(error, "ctx", None)
+    command = context.command_path if context is not None else "d2"
+    message = error.format_message().rstrip(".")
+    return ParameterError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
+
+
+def _refuse(error: D2Error) -> int:
+    from d2cli.display import print_error
+
+    print_error(error)
+    return error.exit_code
+
+
+def _open_closed_streams() -> None:
+    """Put the null device where standard streams are closed, lest a file takes their number."""
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        if getattr(sys, name) is None:
+            handle = os.open(os.devnull, os.O_RDWR)
+            if handle != number:
+                os.dup2(handle, number)
+                os.close(handle)
+            setattr(sys, name, os.fdopen(number, mode))
+
+
+def _silence_stdout() -> None:
+    """Let Python's last flush go nowhere: the reader of the pipe has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
 
 if __name__ == "__main__":
     main()

@@ -1,19 +1,14 @@
-"""The commands: parse, call, print. ``main`` alone decides exit codes.
+"""The commands: parse, call, print.
 
 Nothing heavy is imported before a command runs: ``d2 --help`` loads neither NumPy nor pyarrow.
 """
 
-import errno
-import os
-import signal
-import sys
 from typing import Annotated, Any
 
 import typer
 
 from d2cli import __version__
 from d2cli import options as opt
-from d2cli.errors import D2Error, ParameterError, ResourceError
 from d2cli.params import GraphParams, ScoreParams, SelectParams
 
 EPILOG = "Exit codes: 0 done, 2 usage, 3 input data, 4 artifact, 5 disk or memory, 1 a bug."
@@ -22,7 +17,6 @@ app = typer.Typer(
     name="d2",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
     context_settings={"help_option_names": ["--help", "-h"], "max_content_width": 100},
     epilog=EPILOG,
 )
@@ -127,9 +121,9 @@ def score(
     params = ScoreParams.from_preset(
         preset or "default",
         rate=rate,
-        gamma_forward=opt.number_or_auto(gamma_forward),
+        gamma_forward=opt.number_or_auto("gamma-forward", gamma_forward),
         kernel=kernel,
-        bandwidth=opt.number_or_auto(bandwidth),
+        bandwidth=opt.number_or_auto("bandwidth", bandwidth),
         rounds=rounds,
         prune_hardest=prune_hardest,
         ties=ties,
@@ -191,9 +185,9 @@ def select(
     given = {
         "rate": rate,
         "keep": keep,
-        "gamma_reverse": opt.number_or_auto(gamma_reverse),
+        "gamma_reverse": opt.number_or_auto("gamma-reverse", gamma_reverse),
         "kernel": kernel,
-        "bandwidth": opt.number_or_auto(bandwidth),
+        "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
         "messages": messages,
         "ties": ties,
         "seed": seed,
@@ -262,7 +256,7 @@ def prune(
 
     both: dict[str, Any] = {
         "kernel": kernel,
-        "bandwidth": opt.number_or_auto(bandwidth),
+        "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
         "ties": ties,
         "seed": seed,
     }
@@ -270,7 +264,7 @@ def prune(
         preset or "default",
         rate=rate,
         keep=keep,
-        gamma_reverse=opt.number_or_auto(gamma_reverse),
+        gamma_reverse=opt.number_or_auto("gamma-reverse", gamma_reverse),
         messages=messages,
         balance=balance,
         **both,
@@ -283,7 +277,7 @@ def prune(
         ScoreParams.from_preset(
             preset or "default",
             rate=rate,
-            gamma_forward=opt.number_or_auto(gamma_forward),
+            gamma_forward=opt.number_or_auto("gamma-forward", gamma_forward),
             rounds=rounds,
             prune_hardest=prune_hardest,
             **both,
@@ -301,80 +295,3 @@ def prune(
         cache_dir=cache_dir,
         setting=commands.Setting(threads, force, quiet),
     )
-
-
-# --- exit codes -----------------------------------------------------------------------------------
-
-
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _on_sigterm(signum: int, frame: object) -> None:
-    raise _Terminated
-
-
-def main(arguments: list[str] | None = None) -> None:
-    """Run a command line and exit.
-
-    Parameters
-    ----------
-    arguments : list of str, optional
-        Without the program's name; ``sys.argv[1:]`` if left out.
-    """
-    arguments = sys.argv[1:] if arguments is None else arguments
-    # One BLAS thread a task: d2 runs the tasks in parallel itself.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-        os.environ[name] = "1"
-    previous = signal.signal(signal.SIGTERM, _on_sigterm)
-    try:
-        code = _run(arguments)
-    finally:
-        signal.signal(signal.SIGTERM, previous)
-    sys.exit(code)
-
-
-def _run(arguments: list[str]) -> int:
-    try:
-        code = app(args=arguments, prog_name="d2", standalone_mode=False)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
-    except D2Error as error:
-        return _refuse(error)
-    except KeyboardInterrupt:
-        return 130
-    except _Terminated:
-        return 143
-    except MemoryError as error:
-        return _refuse(ResourceError(f"out of memory: {error}".rstrip(": ")))
-    except OSError as error:
-        if error.errno == errno.EPIPE:
-            _silence_stdout()
-            return 0
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
-            return _refuse(ResourceError(str(error)))
-        raise
-    except Exception as error:
-        # typer keeps its copy of click private, so usage errors are known by what they can do.
-        if not hasattr(error, "format_message"):
-            raise
-        return _refuse(_usage_error(error))
-
-
-def _usage_error(error: Any) -> ParameterError:  # noqa: ANN401
-    context = getattr(error, "ctx", None)
-    command = context.command_path if context is not None else "d2"
-    message = error.format_message().rstrip(".")
-    return ParameterError(message[:1].lower() + message[1:], hint=f"see `{command} --help`")
-
-
-def _refuse(error: D2Error) -> int:
-    from d2cli.display import print_error
-
-    print_error(error)
-    return error.exit_code
-
-
-def _silence_stdout() -> None:
-    """Let Python's last flush go nowhere: the reader of the pipe has left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -48,8 +48,7 @@ class Notes:
 def print_error(error: D2Error) -> None:
     """Print what is wrong in one line, and what to do in another."""
     _print(f"error: {one_line(error.message)}")
-    if error.hint:
-        _print(f"hint: {one_line(error.hint)}")
+    _print(f"hint: {one_line(error.hint)}")
 
 
 def print_graph(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401

@@ -19,15 +19,16 @@ class D2Error(Exception):
     message : str
         Where, what was found, what was expected; lower case, no full stop.
     hint : str, optional
-        The next action.
+        The next action; left out, the class's ``next_action``.
     """
 
     exit_code = 1
+    next_action = "see the README, section Troubleshooting"
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.hint = hint or self.next_action
 
     def at(self, where: str) -> Self:
         """Return the same error with its place in front: a file, or a file and a column."""
@@ -38,18 +39,21 @@ class ParameterError(D2Error, ValueError):
     """A parameter, option or combination of them that cannot be used."""
 
     exit_code = 2
+    next_action = "the command's --help tells what each option takes"
 
 
 class InputError(D2Error):
     """Input data that cannot be used: missing, ragged, not finite, not matching."""
 
     exit_code = 3
+    next_action = "mend the file, or name another file or column"
 
 
 class ArtifactError(D2Error):
     """A graph, scores or selection file that is damaged, foreign, or made from other data."""
 
     exit_code = 4
+    next_action = "make it again with the command that writes it"
 
 
 class DamagedError(ArtifactError):
@@ -60,3 +64,4 @@ class ResourceError(D2Error):
     """Disk or memory ran out, or a file could not be written."""
 
     exit_code = 5
+    next_action = "free some space, or name another place"

@@ -27,8 +27,8 @@ _score = ScoreParams()
 _select = SelectParams(rate=0.5)
 
 
-def number_or_auto(text: str | None) -> float | Auto | None:
-    """Read "auto" or a number.
+def number_or_auto(option: str, text: str | None) -> float | Auto | None:
+    """Read "auto" or a number as the value of an option.
 
     Raises
     ------
@@ -40,7 +40,7 @@ def number_or_auto(text: str | None) -> float | Auto | None:
     try:
         return float(text)
     except ValueError as error:
-        raise ParameterError(f"'{text}' is neither a number nor 'auto'") from error
+        raise ParameterError(f"{option} is '{text}', expected a number or auto") from error
 
 
 Source = Annotated[
@@ -298,8 +298,9 @@ ReportFile = Annotated[
     typer.Option("--report", metavar="FILE", help="Report as .json or .md.", show_default=False),
 ]
 CacheDir = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
+        metavar="FOLDER",
         help="Where finished stages are kept.",
         envvar="D2_CACHE_DIR",
         show_default="the user's cache folder",

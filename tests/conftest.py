@@ -27,7 +27,7 @@ def sample_data():
 @pytest.fixture
 def d2(capfdbinary):
     """Call ``d2 ...`` in this process; return (exit code, stdout, stderr)."""
-    from d2cli.cli import main
+    from d2cli.__main__ import main
 
     def call(*arguments):
         capfdbinary.readouterr()
@@ -54,7 +54,7 @@ def shell(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=60,
             check=False,
             stdin=subprocess.DEVNULL,
             **more,

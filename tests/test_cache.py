@@ -117,10 +117,10 @@ def test_one_entry_is_built_by_one_at_a_time(tmp_path):
     done = []
 
     def build():
-        with locked(tmp_path / "entry"):
+        with locked(tmp_path / "entry", lambda: None):
             done.append("second")
 
-    with locked(tmp_path / "entry"):
+    with locked(tmp_path / "entry", lambda: None):
         other = threading.Thread(target=build)
         other.start()
         time.sleep(0.1)
@@ -134,10 +134,10 @@ def test_different_entries_are_built_at_once(tmp_path):
     done = []
 
     def build():
-        with locked(tmp_path / "two"):
+        with locked(tmp_path / "two", lambda: None):
             done.append("two")
 
-    with locked(tmp_path / "one"):
+    with locked(tmp_path / "one", lambda: None):
         other = threading.Thread(target=build)
         other.start()
         other.join(timeout=10)

@@ -204,7 +204,7 @@ def test_a_missing_file_is_told(folder, numbered, text):
 def test_text_that_is_not_utf8_is_refused(folder, named):
     (folder / "l.txt").write_bytes(b"a\n\xff\xfe\n")
 
-    assert refusal("l.txt", named).startswith("l.txt: cannot be read as text: ")
+    assert refusal("l.txt", named).startswith("l.txt: cannot be read: ")
 
 
 def test_a_folder_is_refused(folder, numbered):

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.files.colref import id_column
 from d2cli.files.columns import ColumnRef, check_unique, read_labels
-from d2cli.files.sources import Source
+from d2cli.files.sources import Source, list_columns
 from d2cli.stages.defects import Defect
 
 NO_IDS = "none"
@@ -55,6 +55,13 @@ class Rows:
             If lengths disagree, ids repeat, one of our ids is missing, or ids differ in type.
         """
         if ref.source is not self.source and self.ids is not None:
+            named = self.id_name
+            if self.source is None and named is not None and named not in ref.source.columns:
+                raise InputError(
+                    f"{ref.source.name}: no column '{named}' to be the id; "
+                    f"it has {list_columns(ref.source)}",
+                    hint="--id names a column of this file; --id none matches by row",
+                )
             theirs = id_column(ref.source, self.id_name)
             if theirs is not None:
                 return self._join(theirs)

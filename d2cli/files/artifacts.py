@@ -22,7 +22,7 @@ import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
 from d2cli.files.digests import canonical_json, digest_json, digest_labels
 from d2cli.files.publish import write_atomically
-from d2cli.files.sources import STDIN, read_stdin
+from d2cli.files.sources import STDIN, native_file, read_stdin
 
 Kind = Literal["graph", "scores", "selection"]
 
@@ -263,12 +263,8 @@ def _read_table(ref: str, name: str, kind: str) -> pa.Table:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from error
     try:
         if head == b"PAR1":
-            with (
-                pa.PythonFile(data.open("rb"))
-                if isinstance(data, Path)
-                else pa.BufferReader(data) as source
-            ):
-                return pq.read_table(source, page_checksum_verification=True)
+            source = native_file(data) if isinstance(data, Path) else pa.BufferReader(data)
+            return pq.read_table(source, page_checksum_verification=True, pre_buffer=False)
         if head == b"\xff\xff\xff\xff":
             buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Path) else data
             table = pa.ipc.open_stream(buffer).read_all()

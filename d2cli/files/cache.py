@@ -2,11 +2,11 @@
 
 import contextlib
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import platformdirs
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from d2cli.errors import ArtifactError, DamagedError, InputError
 from d2cli.files.artifacts import Artifact, Kind, read_artifact
@@ -14,10 +14,10 @@ from d2cli.files.artifacts import Artifact, Kind, read_artifact
 ENVIRONMENT = "D2_CACHE_DIR"
 
 
-def cache_folder(given: Path | None) -> Path:
+def cache_folder(given: str | None) -> Path:
     """Return the folder given, else ``$D2_CACHE_DIR``, else the user's cache folder."""
-    if given is not None:
-        return given
+    if given:
+        return Path(given)
     return Path(os.environ.get(ENVIRONMENT) or platformdirs.user_cache_dir("d2cli"))
 
 
@@ -56,7 +56,28 @@ def find(path: Path, kind: Kind, key: str) -> tuple[Artifact | None, str | None]
 
 
 @contextlib.contextmanager
-def locked(path: Path) -> Iterator[None]:
-    """Hold the lock of a cache entry, so that one process builds it and others then find it."""
-    with FileLock(f"{path}.lock"):
+def locked(path: Path, on_wait: Callable[[], None]) -> Iterator[None]:
+    """Hold the lock of a cache entry, so that one process builds it and others then find it.
+
+    Parameters
+    ----------
+    path : Path
+        The entry.
+    on_wait : callable
+        Called once if another process holds the lock for longer than a second.
+
+    Raises
+    ------
+    OSError
+        If there can be no lock file.
+    """
+    lock = FileLock(f"{path}.lock")
+    try:
+        lock.acquire(timeout=1)
+    except Timeout:
+        on_wait()
+        lock.acquire()
+    try:
         yield
+    finally:
+        lock.release()

@@ -9,11 +9,12 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.sources import STDIN, Column, Source
+from d2cli.files.sources import STDIN, Column, Source, reading
 from d2cli.stages.defects import Defect
 from d2cli.stages.groups import Groups
 from d2cli.stages.vectors import vector_type
 
+TEXT_TYPES = ("string", "large_string", "string_view")
 NO_NULLS = "every row needs a value; drop or fill these rows"
 
 
@@ -57,7 +58,10 @@ def read_vectors(ref: ColumnRef) -> NDArray[Any]:
     out: NDArray[Any] | None = None
     start = 0
     for batch in ref.source.batches(ref.column.name):
-        block = defects.check(start, _storage(batch))
+        with reading(ref.where):
+            values = _storage(batch)
+            values.validate(full=True)
+        block = defects.check(start, values)
         if block is not None:
             if out is None:
                 shape = (ref.source.n_rows, block.shape[1])
@@ -134,10 +138,7 @@ def read_labels(ref: ColumnRef) -> pa.Array:
     InputError
         If a row is null or NaN, or the type is none of integer, float, boolean, string.
     """
-    parts = []
-    for part in _without_nulls(ref):
-        plain = part.dictionary_decode() if pa.types.is_dictionary(part.type) else part
-        parts.append(_plain_type(plain, ref))
+    parts = [_plain_type(part, ref) for part in _without_nulls(ref)]
     labels = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
     if pa.types.is_floating(labels.type):
         nan = Defect("is NaN", NO_NULLS)
@@ -151,7 +152,7 @@ def _plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
     try:
         if types.is_integer(values.type):
             return values.cast(pa.int64())
-        if {str(values.type)} & {"string", "large_string", "string_view"}:
+        if str(values.type) in TEXT_TYPES:
             return values.cast(pa.large_string())
     except pa.ArrowInvalid as error:
         raise InputError(f"{ref.where}: {error}") from error
@@ -164,17 +165,40 @@ def _plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
 
 def _without_nulls(ref: ColumnRef) -> list[pa.Array]:
     null = Defect("is null", NO_NULLS)
+    garbled = Defect("is not valid UTF-8", "text has to be UTF-8; mend or drop these rows")
     parts, start = [], 0
     for batch in ref.source.batches(ref.column.name):
         part = _storage(batch)
         if pa.types.is_dictionary(part.type):
-            null.add(start, np.asarray(part.dictionary_decode().is_null()))
-        elif part.null_count:
+            with reading(ref.where):
+                part.validate(full=True)
+                part = part.dictionary_decode()
+        _check_text(start, part, garbled)
+        if not garbled.count:
+            with reading(ref.where):
+                part.validate(full=True)
             null.add(start, np.asarray(part.is_null()))
-        parts.append(part)
+            parts.append(part)
         start += len(part)
+    garbled.refuse(ref.where)
     null.refuse(ref.where)
     return parts
+
+
+def _check_text(start: int, values: pa.Array, garbled: Defect) -> None:
+    """Count the rows of a string column that are not UTF-8."""
+    if str(values.type) not in TEXT_TYPES:
+        return
+    try:
+        values.validate(full=True)
+    except pa.ArrowInvalid:
+        bad = np.zeros(len(values), dtype=np.bool_)
+        for i, raw in enumerate(values.cast(pa.large_binary()).to_pylist()):
+            try:
+                (raw or b"").decode()
+            except UnicodeDecodeError:
+                bad[i] = True
+        garbled.add(start, bad)
 
 
 def _storage(values: pa.Array) -> pa.Array:

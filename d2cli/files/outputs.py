@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.artifacts import Artifact
-from d2cli.files.paths import exists, is_file
+from d2cli.files.publish import is_device
 
 SELECTION_SUFFIXES = (".parquet", ".npy", ".txt", ".csv", ".jsonl")
 ARTIFACT_SUFFIXES = (".parquet", ".pq")
@@ -20,8 +20,7 @@ REPORT_SUFFIXES = (".json", ".md")
 
 def check_suffix(path: Path, allowed: tuple[str, ...], what: str) -> None:
     """Raise ParameterError unless a file's ending is one that can be written."""
-    device = exists(path) and not is_file(path)
-    if path.suffix.lower() not in allowed and not device:
+    if path.suffix.lower() not in allowed and not is_device(path):
         raise ParameterError(
             f"{path}: {what} cannot be written as '{path.suffix or path.name}'",
             hint=f"end the name in {', '.join(allowed)}",

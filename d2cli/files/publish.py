@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from d2cli.errors import ParameterError, ResourceError
+from d2cli.files.paths import exists, is_file
 
 try:
     import fcntl
@@ -40,8 +41,8 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     """
     target = Path(os.path.realpath(path))
     try:
-        if target.exists() and not target.is_file():
-            with target.open("wb") as device:
+        if is_device(path):
+            with path.open("wb") as device:
                 write(device)
             return
         _sweep(target.parent)
@@ -64,6 +65,11 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
             f"{path}: cannot be written: {reason}",
             hint="nothing was changed; free some space, or name another place",
         ) from error
+
+
+def is_device(path: Path) -> bool:
+    """Return whether a path is a device or pipe: written to directly, never replaced or read."""
+    return exists(path) and not is_file(path) and not path.is_dir()
 
 
 def write_bytes(path: Path, data: bytes) -> bool:
@@ -132,17 +138,17 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
         raise ParameterError(f"{path}: cannot be a file name: {error}") from error
     if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
+    if _is_stdin(path) or any(_same_file(path, source) for source in inputs):
+        raise ParameterError(
+            f"{path}: is an input of this command and would be destroyed",
+            hint="name another output",
+        )
+    if is_device(path):
+        return
     folder = Path(os.path.realpath(path)).parent
     if not folder.is_dir():
         raise ParameterError(f"{path}: there is no folder {folder}", hint="make it first")
-    for source in inputs:
-        if _same_file(path, source):
-            raise ParameterError(
-                f"{path}: is an input of this command and would be destroyed",
-                hint="name another output",
-            )
-    special = path.exists() and not path.is_file()
-    if not special and not os.access(folder, os.W_OK):
+    if not os.access(folder, os.W_OK):
         raise ResourceError(f"{path}: the folder cannot be written to", hint="name another place")
 
 
@@ -151,6 +157,15 @@ def _same_file(path: Path, other: Path) -> bool:
         return path.samefile(other)
     except OSError:
         return os.path.realpath(path) == os.path.realpath(other)
+
+
+def _is_stdin(path: Path) -> bool:
+    """Return whether a path is the file that standard input is redirected from."""
+    try:
+        stdin, file = os.fstat(0), path.stat()
+    except OSError:
+        return False
+    return is_file(path) and (stdin.st_dev, stdin.st_ino) == (file.st_dev, file.st_ino)
 
 
 def write_stdout(data: bytes) -> None:

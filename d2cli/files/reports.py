@@ -5,9 +5,11 @@ from pathlib import Path
 from typing import Any
 
 from d2cli.files.artifacts import Artifact
+from d2cli.files.paths import is_file
 from d2cli.stages.report import REPORT_VERSION
 
 MOST_GROUPS_IN_MARKDOWN = 200
+MARKDOWN_END = "```\n"
 
 
 def report_of(
@@ -42,11 +44,16 @@ def report_of(
 
 
 def is_current(path: Path, key: str) -> bool:
-    """Return whether a report file belongs to the selection with this key."""
-    try:
-        return key in path.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError):
+    """Return whether a report file is whole and belongs to the selection with this key."""
+    if not is_file(path):
         return False
+    try:
+        text = path.read_text(encoding="utf-8")
+        if path.suffix.lower() == ".json":
+            return bool(json.loads(text)["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError):
+        return False
+    return key in text and text.endswith(MARKDOWN_END)
 
 
 def render(report: dict[str, Any], suffix: str) -> bytes:
@@ -154,9 +161,9 @@ def to_markdown(report: dict[str, Any]) -> str:
         "",
         "```json",
         json.dumps(report["parameters"], indent=1, ensure_ascii=True),
-        "```",
+        MARKDOWN_END,
     ]
-    return "\n".join(lines) + "\n"
+    return "\n".join(lines)
 
 
 def escape(text: str) -> str:

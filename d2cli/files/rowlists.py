@@ -1,7 +1,5 @@
 """Lists of rows that the user names: for ``--include`` and ``--exclude``."""
 
-from pathlib import Path
-
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -10,19 +8,17 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.files.alignment import Rows
 from d2cli.files.colref import fitting
-from d2cli.files.columns import ColumnRef, read_labels
-from d2cli.files.paths import exists, is_file
+from d2cli.files.columns import read_labels
+from d2cli.files.paths import exists
 from d2cli.files.sources import Sources
-
-TEXT_SUFFIXES = (".txt", ".csv", "")
 
 
 def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
     """Read a list of rows in file order.
 
-    NPY holds row numbers, as ``d2 select -o keep.npy`` writes them. Text (one a line) and Parquet
-    or Arrow columns hold ids where the data have ids, else row numbers; a table is read by its
-    column ``id``, ``uid`` or ``row``, or by ``FILE::COLUMN``.
+    NPY holds row numbers, as ``d2 select -o keep.npy`` writes them. Text (one a line) and columns
+    of Parquet, Arrow, CSV and JSON lines hold ids where the data have ids, else row numbers; a
+    table is read by its column ``id``, ``uid`` or ``row``, or by ``FILE::COLUMN``.
 
     Parameters
     ----------
@@ -42,12 +38,7 @@ def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
     InputError
         If an entry is unknown, out of range, or stands twice.
     """
-    path = Path(text)
-    if is_file(path) and path.suffix.lower() in TEXT_SUFFIXES:
-        found = _from_lines(path, rows)
-        sources.paths.append(path)
-    else:
-        found = _from_column(text, rows, sources)
+    found = _read(text, rows, sources)
     unique, first = np.unique(found, return_index=True)
     if len(unique) < len(found):
         repeated = np.ones(len(found), dtype=np.bool_)
@@ -59,38 +50,29 @@ def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
     return found
 
 
-def _from_lines(path: Path, rows: Rows) -> NDArray[np.int64]:
-    try:
-        lines = path.read_text(encoding="utf-8-sig").replace("\r\n", "\n").split("\n")
-    except (OSError, UnicodeDecodeError) as error:
-        raise InputError(f"{path}: cannot be read as text: {error}") from error
-    entries = [line for line in lines if line]
-    if rows.ids is not None:
-        return rows.lookup(pa.array(entries, pa.large_string()), str(path))
-    return _row_numbers(pa.array(entries, pa.large_string()), str(path), rows.n_rows)
-
-
-def _from_column(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
+def _read(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
     file, separator, name = text.partition("::")
-    source = sources.open(text if exists(text) or not separator else file)
-    if "" in source.columns:  # a lone array
-        return _row_numbers(read_labels(ColumnRef(source, source.columns[""])), text, rows.n_rows)
-    names = [name] if separator else (["id", "uid"] if rows.ids is not None else ["row"])
+    separator = "" if exists(text) else separator
+    source = sources.open(file if separator else text, as_list=True)
+    ids = rows.ids is not None
+    names = [name] if separator else ["", *(["id", "uid"] if ids else ["row"])]
     for candidate in names:
         if candidate in source.columns:
             labels = read_labels(fitting(source, source.columns[candidate], "id"))
-            if rows.ids is not None:
+            lone_array = candidate == "" and source.array("") is not None
+            if ids and not lone_array:
                 return rows.lookup(labels, text)
             return _row_numbers(labels, text, rows.n_rows)
+    wanted = " or ".join(repr(candidate) for candidate in names if candidate)
     raise InputError(
-        f"{text}: no column {' or '.join(repr(n) for n in names)}; "
-        f"it has {', '.join(source.columns)}",
+        f"{text}: no column {wanted}; it has {', '.join(source.columns)}",
         hint="name the column as FILE::COLUMN",
     )
 
 
 def _row_numbers(values: pa.Array, where: str, n_rows: int) -> NDArray[np.int64]:
     if pa.types.is_large_string(values.type):
+        values = pc.utf8_trim_whitespace(values)
         wrong = pc.invert(pc.match_substring_regex(values, "^-?[0-9]{1,18}$"))
         if pc.any(wrong).as_py():
             entry = int(np.asarray(wrong).argmax())
@@ -98,7 +80,7 @@ def _row_numbers(values: pa.Array, where: str, n_rows: int) -> NDArray[np.int64]
                 f"{where}: entry {entry} is {values[entry].as_py()!r}, expected a row number, "
                 "because the data have no ids"
             )
-    elif not pa.types.is_int64(values.type):
+    elif not pa.types.is_int64(values.type) and len(values):
         raise InputError(f"{where}: is {values.type}, expected row numbers")
     numbers = np.asarray(values.cast(pa.int64()))
     outside = (numbers < 0) | (numbers >= n_rows)

@@ -1,5 +1,6 @@
 """``d2 prune``: all stages, each kept in the cache."""
 
+from dataclasses import replace
 from pathlib import Path
 
 from d2cli.files.inputs import read_difficulty, read_embedding, read_group, read_wishes
@@ -27,7 +28,7 @@ def run_prune(
     include: str | None = None,
     exclude: str | None = None,
     targets: Targets,
-    cache_dir: Path | None = None,
+    cache_dir: str | None = None,
 ) -> Selected:
     """Run graph, score and select on a SOURCE, each kept in the cache.
 
@@ -40,7 +41,8 @@ def run_prune(
     column = read_difficulty(run.sources, difficulty, rows, harder)
     labels = read_group(run.sources, group, rows) if group else None
     wishes = read_wishes(run.sources, include, exclude, rows)
-    select_params.budget(rows.n_rows)
+    select_params.budget(rows.n_rows)  # refuse an impossible budget before any work
+    score_params = replace(score_params, rate=select_params.rate_of(rows.n_rows))
     column.orient(shift=score_params.shift)  # refuse bad values before the graph is built
     targets.check_places(run)
     folder = open_cache_folder(run, cache_dir)

@@ -4,6 +4,7 @@ Every stage has a key: the digest of its parameters, its code version and its in
 output or cache entry carries the key is up to date and not computed again.
 """
 
+import contextlib
 import os
 import resource
 import sys
@@ -115,14 +116,17 @@ def peak_memory() -> int:
     return peak if sys.platform == "darwin" else peak * 1024
 
 
-def open_cache_folder(run: Run, given: Path | None) -> Path | None:
+def open_cache_folder(run: Run, given: str | None) -> Path | None:
     """Return the cache folder, made if need be; None, with a note, if it cannot be used."""
     folder = cache.cache_folder(given)
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except (OSError, ValueError) as error:
-        if given is not None:
-            raise ParameterError(f"{folder}: cannot be a cache folder: {error}") from error
+        if given:
+            reason = getattr(error, "strerror", None) or str(error)
+            raise ParameterError(
+                f"{folder}: cannot be a cache folder: {reason}", hint="name another --cache-dir"
+            ) from error
     if folder.is_dir() and os.access(folder, os.W_OK):
         return folder
     run.note(f"warning: {folder}: cannot be written to, so nothing is cached")
@@ -141,7 +145,14 @@ def run_cached(
     if folder is None:
         return run_stage(run, kind, key, None, make)
     place = cache.entry_path(folder, kind, key)
-    with cache.locked(place):
+    with contextlib.ExitStack() as stack:
+        try:
+            stack.enter_context(
+                cache.locked(place, lambda: run.note("waiting for another run of this stage"))
+            )
+        except OSError as error:
+            run.note(f"warning: not cached: {folder}: {error.strerror}")
+            return run_stage(run, kind, key, None, make)
         return run_stage(run, kind, key, place, make, in_cache=True, **more)
 
 

@@ -5,6 +5,7 @@ from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
+from d2cli.errors import InputError
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
 from d2cli.files.inputs import (
     DifficultyColumn,
@@ -32,12 +33,12 @@ def make_scores(
     inputs: dict[str, str],
 ) -> Artifact:
     """Run the forward pass and seal the scores."""
-    scores = score_rows(
-        graph_of(graph),
-        column.orient(shift=params.shift),
-        params,
-        groups=group.groups if group else None,
-    )
+    difficulty = column.orient(shift=params.shift)
+    groups = group.groups if group else None
+    try:
+        scores = score_rows(graph_of(graph), difficulty, params, groups=groups)
+    except InputError as error:
+        raise error.at(column.where) from None
     return seal(
         "scores",
         scores_table(scores, ids_of(graph)),
@@ -106,7 +107,7 @@ def run_score(
     if place is not None:
         refuse_known_source(place, [graph])
     key, inputs = scores_key_and_inputs(graph, column, params, labels)
-    if place is None or graph_ref == STDIN:  # no path to find the graph by: it comes along
+    if place is None or not Path(graph_ref).is_file():  # no path to find it by: it comes along
         path = None
     else:
         path = os.path.relpath(os.path.realpath(graph_ref), os.path.realpath(place.parent))

@@ -137,7 +137,7 @@ def run_select(
     exclude: str | None = None,
     id_: str | None = None,
     targets: Targets,
-    cache_dir: Path | None = None,
+    cache_dir: str | None = None,
 ) -> Selected:
     """Pick rows by their scores and publish the selection.
 
@@ -159,13 +159,14 @@ def run_select(
         Lists of ids or rows.
     targets : Targets
         Where the result goes.
-    cache_dir : Path, optional
+    cache_dir : str, optional
         Where the selection is kept for outputs that carry no key.
     """
     targets.check()
     scores = read_artifact(scores_ref, "scores")
     graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
     params = _inherit(scores, given, preset)
+    params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
     rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
     pick = Pick(
         graph,
@@ -245,7 +246,6 @@ def finish(
 ) -> Selected:
     """Select, then write the rows and the report."""
     n = pick.scores.table.num_rows
-    pick.params.budget(n)  # refuse an impossible budget before the cache is touched
     if targets.suffix == ".parquet":
         artifact = run_stage(run, "selection", pick.key, targets.file, pick.make)
     else:

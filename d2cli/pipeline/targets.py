@@ -49,8 +49,11 @@ class Targets:
 
     @property
     def suffix(self) -> str:
-        """The file's ending in lower case."""
-        return self.file.suffix.lower() if self.file else ""
+        """The format in lower case: the file's ending; lines of text for a device or pipe."""
+        if self.file is None:
+            return ""
+        ending = self.file.suffix.lower()
+        return ending if ending in SELECTION_SUFFIXES else ".txt"
 
     def check(self) -> None:
         """Refuse what makes no sense, before anything is read.

@@ -34,11 +34,14 @@ def edge_weights(
         raise ParameterError(
             f"gamma {gamma:g} and bandwidth {bandwidth:g} must be 0 or more, and > 0"
         )
+    if gamma == 0:
+        return np.ones(distances.shape)
     weights = distances.astype(np.float64)
-    weights /= bandwidth
-    if kernel == "gaussian":
-        weights *= weights
-    weights *= -gamma
+    with np.errstate(over="ignore"):  # an infinite exponent weighs 0
+        weights /= bandwidth
+        if kernel == "gaussian":
+            weights *= weights
+        weights *= -gamma
     return np.exp(weights, out=weights)
 
 

@@ -34,9 +34,11 @@ class Recall:
 def share_found(found: NDArray[np.float32], exact: NDArray[np.float32]) -> float:
     """Return the share of finite exact distances (q, k) matched by ``found`` (q, k)."""
     real = np.isfinite(exact)
+    if not real.any():
+        return 1.0
     farthest = np.where(real, exact, -np.inf).max(axis=1, keepdims=True)
     hits = np.minimum((found <= farthest).sum(axis=1), real.sum(axis=1))
-    return float(hits.sum() / max(real.sum(), 1))
+    return float(hits.sum() / real.sum())
 
 
 def raise_effort(

@@ -9,6 +9,7 @@ from d2cli.errors import InputError, ParameterError
 from d2cli.params import SelectParams
 from d2cli.stages._kernels import pick_greedily
 from d2cli.stages.budget import group_budgets
+from d2cli.stages.defects import count_rows
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
@@ -77,9 +78,13 @@ def may_be_kept(pool: NDArray[np.bool_], wishes: Wishes) -> NDArray[np.bool_]:
     """
     candidate = pool.copy()
     candidate[wishes.exclude] = False
-    for row in wishes.include[~candidate[wishes.include]][:1]:
-        reason = "excluded as well" if pool[row] else "taken out by prune-hardest"
-        raise ParameterError(f"included row {row} is {reason}")
+    lost = wishes.include[~candidate[wishes.include]]
+    if len(lost):
+        reason = "excluded as well" if pool[lost[0]] else "taken out by prune-hardest"
+        raise ParameterError(
+            f"included row {lost[0]} is {reason} ({count_rows(len(lost))} in all)",
+            hint="take these rows off one of the lists, or lower --prune-hardest",
+        )
     return candidate
 
 

@@ -12,6 +12,7 @@ Vectors: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 BLOCK_ROWS = 4096
 LARGEST = 1e37  # beyond it distances may not fit into float32
+SMALLEST = 1e-30  # if all values are below it, float32 distances lose their digits
 
 
 def vector_type(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
@@ -50,12 +51,14 @@ def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
     nan, infinite = Defect("holds NaN", mend), Defect("holds an infinite value", mend)
     large = Defect(f"holds a value above {LARGEST:g}", "divide the vectors by a constant")
     zero = Defect("is a zero vector, which has no direction", "drop these rows, or use --metric l2")
+    largest = 0.0
     out: Any
     out = np.empty(array.shape, np.float32) if unit else np.ascontiguousarray(array, dtype=wide)
     for start in range(0, len(array), BLOCK_ROWS):
         block = np.asarray(array[start : start + BLOCK_ROWS], dtype=wide)
         with np.errstate(all="ignore"):
             peaks = np.abs(block).max(axis=1).astype(np.float64)  # NaN where any value is
+            largest = max(largest, float(peaks.max()))
             nan.add(start, np.isnan(peaks))
             infinite.add(start, np.isinf(peaks))
             large.add(start, (peaks > LARGEST) & ~np.isinf(peaks))
@@ -66,6 +69,10 @@ def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
                 out[start : start + BLOCK_ROWS] = scaled / lengths[:, None]
     for defect in (nan, infinite, large):
         defect.refuse()
+    if 0 < largest < SMALLEST:
+        raise InputError(
+            f"holds no value above {SMALLEST:g}", hint="multiply the vectors by a constant"
+        )
     if unit:
         zero.refuse()
     checked: Vectors = out
