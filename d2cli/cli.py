@@ -147,6 +147,7 @@ def select(
     scores: opt.ScoresFile = "-",
     rate: opt.Rate = None,
     keep: opt.Keep = None,
+    method: opt.MethodOption = opt.METHOD,
     preset: opt.Preset = None,
     gamma_reverse: opt.GammaReverse = None,
     kernel: opt.KernelOption = None,
@@ -183,6 +184,7 @@ def select(
     from d2cli import commands
 
     given = {
+        "method": method,
         "rate": rate,
         "keep": keep,
         "gamma_reverse": opt.number_or_auto("gamma-reverse", gamma_reverse),
@@ -215,6 +217,7 @@ def prune(
     harder: opt.Harder = None,
     rate: opt.Rate = None,
     keep: opt.Keep = None,
+    method: opt.MethodOption = opt.METHOD,
     embedding: opt.Embedding = None,
     id_: opt.Id = None,
     group: opt.Group = None,
@@ -262,6 +265,7 @@ def prune(
     }
     selecting = SelectParams.from_preset(
         preset or "default",
+        method=method,
         rate=rate,
         keep=keep,
         gamma_reverse=opt.number_or_auto("gamma-reverse", gamma_reverse),

@@ -15,6 +15,7 @@ from d2cli.params import (
     GraphParams,
     Kernel,
     Messages,
+    Method,
     Metric,
     PresetName,
     ScoreParams,
@@ -229,6 +230,13 @@ TiesOption = Annotated[
     ),
 ]
 
+MethodOption = Annotated[
+    Method,
+    typer.Option(
+        "--method",
+        help="How rows are picked. All but d2 use difficulty and graph, but no scores.",
+    ),
+]
 Rate = Annotated[
     float | None,
     typer.Option(
@@ -313,3 +321,4 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
 RECALL, SEED = _graph.recall, _graph.seed
 ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, _score.prune_hardest, _select.balance
+METHOD = _select.method

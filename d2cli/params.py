@@ -6,7 +6,7 @@ on real data, ``paper`` is the method as published, ``reference`` the authors' r
 
 import math
 from dataclasses import dataclass, fields
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, get_args
 
 from d2cli.errors import ParameterError
 
@@ -17,12 +17,25 @@ Messages = Literal["signed", "clamped"]
 Ties = Literal["random", "row"]
 Balance = Literal["proportional", "uniform"]
 Direction = Literal["high", "low"]
+Method = Literal[
+    "d2",
+    "random",
+    "hardest",
+    "easiest",
+    "moderate",
+    "ccs",
+    "kcenter",
+    "facility-location",
+    "semdedup",
+]
 PresetName = Literal["default", "paper", "reference"]
 Auto = Literal["auto"]
+LogValues = Literal["auto", "logits", "probabilities"]
 
 AUTO: Auto = "auto"
 GAMMA_FORWARD_WITHOUT_RATE = 0.25
 SMALLEST_RATE = 0.1  # rates below it use its gammas
+EL2N_EPOCHS, WINDOW = 5, 10
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -205,10 +218,12 @@ class ScoreParams(FromPreset):
 
 @dataclass(frozen=True, kw_only=True)
 class SelectParams(FromPreset):
-    """The greedy pick with reverse messages.
+    """The greedy pick with reverse messages, or another method.
 
     Attributes
     ----------
+    method : {"d2", "random", "hardest", ...}
+        See `d2cli.stages.methods`; all but "d2" use difficulty and graph, but no scores.
     rate : float or None
         Fraction of the rows removed; exactly one of ``rate`` and ``keep`` is given.
     keep : int or None
@@ -225,6 +240,7 @@ class SelectParams(FromPreset):
     """
 
     preset: PresetName = "default"
+    method: Method = "d2"
     rate: float | None = None
     keep: int | None = None
     gamma_reverse: float | Auto = AUTO
@@ -247,6 +263,7 @@ class SelectParams(FromPreset):
         _check("gamma-reverse", self.gamma_reverse, least=0)
         _check("bandwidth", self.bandwidth, least=0, open_end=True)
         _check_choice("kernel", self.kernel, ("gaussian", "exponential"))
+        _check_choice("method", self.method, get_args(Method))
         _check_choice("messages", self.messages, ("signed", "clamped"))
         _check_choice("ties", self.ties, ("random", "row"))
         _check_choice("balance", self.balance, ("proportional", "uniform"))
@@ -282,3 +299,88 @@ class SelectParams(FromPreset):
         if self.gamma_reverse != AUTO:
             return float(self.gamma_reverse)
         return 1 / max(self.rate_of(n_samples), SMALLEST_RATE) ** 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DynamicsParams:
+    """Training dynamics to difficulty columns.
+
+    Attributes
+    ----------
+    values : {"auto", "logits", "probabilities"}
+        What the log holds. "auto" looks at a sample of its rows.
+    el2n_epochs : int or None
+        First epochs that el2n is the mean over; None is 5, or all where there are fewer.
+    window : int or None
+        J, epochs of a window of dynamic_uncertainty and dual; None is 10, and both are left out
+        where there are fewer.
+    """
+
+    values: LogValues = AUTO
+    el2n_epochs: int | None = None
+    window: int | None = None
+
+    def __post_init__(self) -> None:
+        _check_choice("values", self.values, (AUTO, "logits", "probabilities"))
+        if self.el2n_epochs is not None and self.el2n_epochs < 1:
+            raise ParameterError(f"el2n-epochs is {self.el2n_epochs}, expected at least 1")
+        if self.window is not None and self.window < 2:
+            raise ParameterError(f"window is {self.window}, expected at least 2 epochs")
+
+    def el2n_epochs_of(self, n_epochs: int) -> int:
+        """Return how many epochs el2n is the mean over.
+
+        Raises
+        ------
+        ParameterError
+            If more were asked for than there are.
+        """
+        return min(
+            _epochs("el2n-epochs", self.el2n_epochs, EL2N_EPOCHS, n_epochs) or n_epochs, n_epochs
+        )
+
+    def window_of(self, n_epochs: int) -> int | None:
+        """Return the epochs of a window, or None if there are too few for the default.
+
+        Raises
+        ------
+        ParameterError
+            If more were asked for than there are.
+        """
+        return _epochs("window", self.window, WINDOW, n_epochs)
+
+
+def _epochs(name: str, given: int | None, default: int, n_epochs: int) -> int | None:
+    if given is not None and given > n_epochs:
+        raise ParameterError(
+            f"{name} is {given}, but there are {n_epochs} epochs", hint=f"lower --{name}"
+        )
+    return given if given is not None else default if default <= n_epochs else None
+
+
+@dataclass(frozen=True, kw_only=True)
+class PrototypeParams:
+    """Distance to prototypes.
+
+    Attributes
+    ----------
+    prototypes : int or None
+        K, centroids of all rows or, with labels, of each label. None is 1 with labels, and
+        round(sqrt(n / 2)) without.
+    seed : int
+        Of the first centroids.
+    """
+
+    prototypes: int | None = None
+    seed: int = 0
+
+    def __post_init__(self) -> None:
+        if self.prototypes is not None and self.prototypes < 1:
+            raise ParameterError(f"prototypes is {self.prototypes}, expected at least 1")
+        check_seed(self.seed)
+
+    def n_prototypes(self, n_samples: int, *, labelled: bool) -> int:
+        """Return K."""
+        if self.prototypes is not None:
+            return self.prototypes
+        return 1 if labelled else max(round(math.sqrt(n_samples / 2)), 1)

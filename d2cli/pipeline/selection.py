@@ -228,7 +228,7 @@ def _inherit(scores: Artifact, given: dict[str, Any], preset: Any) -> SelectPara
 
 def _note_other_rate(run: Run, scores: Artifact, params: SelectParams) -> None:
     made = scores.meta["parameters"]
-    if made["gamma_forward"] != AUTO:
+    if made["gamma_forward"] != AUTO or params.method != "d2":
         return
     rate = params.rate_of(scores.table.num_rows)
     wanted = ScoreParams(rate=rate).gamma_forward_value

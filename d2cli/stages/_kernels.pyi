@@ -109,3 +109,48 @@ def pick_greedily(
     not exceed the candidates of their groups. A tournament tree over all rows makes a pick cost
     its degree times log n.
     """
+
+def farthest_first(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    distances: NDArray[np.float32],
+    order: NDArray[np.int32],
+    candidate: NDArray[np.uint8],
+    included: NDArray[np.int64],
+    budget: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pick the candidate farthest from all picks along the graph, repeat; return (picks, distance).
+
+    Lengths of paths are float64 sums of edge distances from the pick outwards; a row that no path
+    reaches is infinitely far. ``order[t]`` is the row that is t-th among ties.
+    """
+
+def cover_greedily(
+    indptr: NDArray[np.int64],
+    indices: NDArray[np.int32],
+    weights: NDArray[np.float64],
+    order: NDArray[np.int32],
+    demand: NDArray[np.uint8],
+    candidate: NDArray[np.uint8],
+    included: NDArray[np.int64],
+    budget: int,
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Pick the candidate that adds most to ``sum_i max_p w_ip``, repeat; return (picks, gain).
+
+    The sum is over the rows in demand; a row weighs 1 for itself, and 0 for rows that are not its
+    neighbours. Lazy evaluation, same picks as trying every candidate at every step.
+    """
+
+def drop_near_duplicates(
+    easier: NDArray[np.int32],
+    harder: NDArray[np.int32],
+    fixed: NDArray[np.uint8],
+    alive: NDArray[np.uint8],
+    group: NDArray[np.int32],
+    surplus: NDArray[np.int64],
+) -> None:
+    """Go through pairs in order and drop the easier row of each pair that is still whole.
+
+    The other one goes if the easier is fixed or its group has no surplus left; neither if both
+    have to stay. Changes ``alive`` (n,) and ``surplus`` (one a group).
+    """

@@ -13,6 +13,7 @@ from libc.stdint cimport int32_t, int64_t, uint64_t
 from libc.string cimport memcpy
 from libcpp.algorithm cimport nth_element, sort
 from libcpp.pair cimport pair
+from libcpp.queue cimport priority_queue
 from libcpp.vector cimport vector
 
 import numpy as np
@@ -471,3 +472,179 @@ def pick_greedily(
                         open[member[i]] = 0
                         climb(tree, size + leaf[member[i]], -INFINITY)
     return picks, at_pick
+
+
+# --- other methods of selection ---------------------------------------------------------------
+
+
+cdef class Tournament:
+    """A maximum over rows; of equal values the row that is first in the tie order wins."""
+
+    cdef double[::1] tree
+    cdef int32_t[::1] leaf
+    cdef const int32_t[::1] order
+    cdef Py_ssize_t size
+
+    def __init__(self, const int32_t[::1] order):
+        cdef Py_ssize_t i, n = order.shape[0]
+        self.size = 1
+        while self.size < n:
+            self.size *= 2
+        self.order = order
+        self.tree = np.full(2 * self.size, -np.inf, dtype=np.float64)
+        self.leaf = np.empty(n, dtype=np.int32)
+        for i in range(n):
+            self.leaf[order[i]] = <int32_t>i
+
+    cdef void put(self, Py_ssize_t row, double value) noexcept nogil:
+        climb(self.tree, self.size + self.leaf[row], value)
+
+    cdef double value(self, Py_ssize_t row) noexcept nogil:
+        return self.tree[self.size + self.leaf[row]]
+
+    cdef Py_ssize_t best(self) noexcept nogil:
+        cdef Py_ssize_t node = 1
+        while node < self.size:
+            node *= 2
+            if self.tree[node] != self.tree[node // 2]:
+                node += 1
+        return self.order[node - self.size]
+
+
+def farthest_first(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const float[::1] distances,
+    const int32_t[::1] order,
+    const unsigned char[::1] candidate,
+    const int64_t[::1] included,
+    Py_ssize_t budget,
+):
+    cdef Py_ssize_t i, e, step, n = candidate.shape[0]
+    cdef int64_t pick
+    cdef int32_t node, j
+    cdef double length
+    cdef Tournament game = Tournament(order)
+    cdef priority_queue[pair[double, int32_t]] frontier
+    cdef vector[unsigned char] open
+    picks = np.empty(budget, dtype=np.int64)
+    at_pick = np.empty(budget, dtype=np.float64)
+    reach = np.full(n, np.inf, dtype=np.float64)
+    cdef int64_t[::1] picked = picks
+    cdef double[::1] value = at_pick
+    cdef double[::1] near = reach
+    with nogil:
+        open.assign(n, 0)
+        for i in range(n):
+            if candidate[i]:
+                open[i] = 1
+                game.put(i, INFINITY)
+        for step in range(budget):
+            pick = included[step] if step < included.shape[0] else game.best()
+            picked[step] = pick
+            value[step] = near[pick]
+            open[pick] = 0
+            game.put(pick, -INFINITY)
+            near[pick] = 0
+            frontier.push(pair[double, int32_t](0, <int32_t>pick))
+            while not frontier.empty():
+                length = -frontier.top().first
+                node = frontier.top().second
+                frontier.pop()
+                if length > near[node]:
+                    continue
+                for e in range(indptr[node], indptr[node + 1]):
+                    j = indices[e]
+                    if length + distances[e] < near[j]:
+                        near[j] = length + distances[e]
+                        if open[j]:
+                            game.put(j, near[j])
+                        frontier.push(pair[double, int32_t](-near[j], j))
+    return picks, at_pick
+
+
+cdef inline double coverage_gain(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const double[::1] weights,
+    const unsigned char[::1] demand,
+    const double[::1] covered,
+    Py_ssize_t row,
+) noexcept nogil:
+    cdef Py_ssize_t e
+    cdef double gain = 0
+    for e in range(indptr[row], indptr[row + 1]):
+        if demand[indices[e]] and weights[e] > covered[indices[e]]:
+            gain += weights[e] - covered[indices[e]]
+    if demand[row]:
+        gain += 1 - covered[row]
+    return gain
+
+
+def cover_greedily(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const double[::1] weights,
+    const int32_t[::1] order,
+    const unsigned char[::1] demand,
+    const unsigned char[::1] candidate,
+    const int64_t[::1] included,
+    Py_ssize_t budget,
+):
+    cdef Py_ssize_t i, e, step, n = candidate.shape[0]
+    cdef int64_t pick
+    cdef double gain
+    cdef Tournament game = Tournament(order)
+    picks = np.empty(budget, dtype=np.int64)
+    at_pick = np.empty(budget, dtype=np.float64)
+    best = np.zeros(n, dtype=np.float64)
+    cdef int64_t[::1] picked = picks
+    cdef double[::1] value = at_pick
+    cdef double[::1] covered = best
+    with nogil:
+        for i in range(n):
+            if candidate[i]:
+                game.put(i, coverage_gain(indptr, indices, weights, demand, covered, i))
+        for step in range(budget):
+            if step < included.shape[0]:
+                pick = included[step]
+                gain = coverage_gain(indptr, indices, weights, demand, covered, pick)
+            else:
+                while True:  # gains only fall, so a stale one is an upper bound
+                    pick = game.best()
+                    gain = coverage_gain(indptr, indices, weights, demand, covered, pick)
+                    if gain == game.value(pick):
+                        break
+                    game.put(pick, gain)
+            picked[step] = pick
+            value[step] = gain
+            game.put(pick, -INFINITY)
+            covered[pick] = 1
+            for e in range(indptr[pick], indptr[pick + 1]):
+                if weights[e] > covered[indices[e]]:
+                    covered[indices[e]] = weights[e]
+    return picks, at_pick
+
+
+def drop_near_duplicates(
+    const int32_t[::1] easier,
+    const int32_t[::1] harder,
+    const unsigned char[::1] fixed,
+    unsigned char[::1] alive,
+    const int32_t[::1] group,
+    int64_t[::1] surplus,
+):
+    cdef Py_ssize_t e
+    cdef int32_t a, b
+    with nogil:
+        for e in range(easier.shape[0]):
+            a = easier[e]
+            b = harder[e]
+            if not (alive[a] and alive[b]):
+                continue
+            if fixed[a] or surplus[group[a]] <= 0:
+                a = b
+                if fixed[a] or surplus[group[a]] <= 0:
+                    continue
+            alive[a] = 0
+            surplus[group[a]] -= 1

@@ -97,6 +97,7 @@ def prune_hardest(
     *,
     groups: Groups,
     order: NDArray[np.int32],
+    available: NDArray[np.bool_] | None = None,
 ) -> NDArray[np.bool_]:
     """Take the hardest rows of each group out of the pool.
 
@@ -108,16 +109,19 @@ def prune_hardest(
     groups : Groups
     order : int32 array, shape (n,)
         Rows in the order in which equally hard ones are taken out.
+    available : bool array, shape (n,), optional
+        Rows that there are at all; n_g counts only these.
 
     Returns
     -------
     bool array, shape (n,)
-        False for the rows taken out.
+        False for the rows taken out and those not available.
     """
-    pool = np.ones(len(difficulty), dtype=np.bool_)
+    pool = np.ones(len(difficulty), dtype=np.bool_) if available is None else available.copy()
     place = np.empty(len(order), dtype=np.int64)
     place[order] = np.arange(len(order))
-    for rows in groups.rows():
+    for members in groups.rows():
+        rows = members[pool[members]]
         hardest_first = rows[np.lexsort((place[rows], -difficulty[rows]))]
         pool[hardest_first[: math.floor(fraction * len(rows) + 0.5)]] = False
     return pool
@@ -129,6 +133,7 @@ def score_rows(
     params: ScoreParams,
     *,
     groups: Groups | None = None,
+    available: NDArray[np.bool_] | None = None,
 ) -> Scores:
     """Run the forward pass on a graph.
 
@@ -141,6 +146,8 @@ def score_rows(
     params : ScoreParams
     groups : Groups, optional
         What ``prune_hardest`` cuts within; the groups of the graph if left out.
+    available : bool array, shape (n,), optional
+        Rows outside it (a hold-out, say) are treated as if they were not there.
 
     Returns
     -------
@@ -159,7 +166,9 @@ def score_rows(
         raise InputError(f"{len(values):,} difficulties for {graph.n_samples:,} rows of the graph")
     groups = groups or graph.groups or one_group(graph.n_samples)
     order = tie_order(graph.n_samples, params.ties, params.seed)
-    pool = prune_hardest(values, params.prune_hardest, groups=groups, order=order)
+    pool = prune_hardest(
+        values, params.prune_hardest, groups=groups, order=order, available=available
+    )
     if not pool.any():
         raise ParameterError(f"prune-hardest {params.prune_hardest:g} leaves no row")
     adjacency = graph.adjacency

@@ -1,4 +1,7 @@
-"""Reverse message passing: pick the highest score, suppress its neighbours, repeat."""
+"""Reverse message passing: pick the highest score, suppress its neighbours, repeat.
+
+Budgets, groups and wishes are the same for every method; `d2cli.stages.methods` has the others.
+"""
 
 from dataclasses import dataclass
 
@@ -13,6 +16,7 @@ from d2cli.stages.defects import count_rows
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
+from d2cli.stages.methods import METHODS, Task
 from d2cli.stages.score import Scores
 from d2cli.stages.ties import tie_order
 
@@ -96,7 +100,7 @@ def select_coreset(
     groups: Groups | None = None,
     wishes: Wishes = NO_WISHES,
 ) -> Selection:
-    """Pick rows one by one, exactly as the loop "argmax, subtract, repeat" does.
+    """Pick rows one by one; with the method "d2" exactly as "argmax, subtract, repeat" does.
 
     The pick p is the row of largest score among those not picked; each unpicked neighbour j then
     gets ``x_j -= w(d_pj; gamma_reverse) * x_p``, with ``max(x_p, 0)`` if messages are clamped.
@@ -148,16 +152,36 @@ def select_coreset(
     adjacency = graph.adjacency
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
     gamma = params.gamma_reverse_value(n)
-    rows, at_pick = pick_greedily(
-        adjacency.indptr,
-        adjacency.indices,
-        edge_weights(adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel),
-        scores.score,
-        tie_order(n, params.ties, params.seed),
-        candidate.astype(np.uint8),
-        wishes.include,
-        parts.codes,
-        np.array(budgets, dtype=np.int64),
-        params.messages == "clamped",
+    order = tie_order(n, params.ties, params.seed)
+    weights = edge_weights(
+        adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel
     )
+    if params.method == "d2":
+        rows, at_pick = pick_greedily(
+            adjacency.indptr,
+            adjacency.indices,
+            weights,
+            scores.score,
+            order,
+            candidate.astype(np.uint8),
+            wishes.include,
+            parts.codes,
+            np.array(budgets, dtype=np.int64),
+            params.messages == "clamped",
+        )
+    else:
+        picked = METHODS[params.method](
+            Task(
+                graph,
+                scores.difficulty,
+                candidate,
+                wishes.include,
+                parts,
+                tuple(budgets),
+                order,
+                weights,
+                np.random.default_rng(params.seed),
+            )
+        )
+        rows, at_pick = picked.rows, picked.values
     return Selection(rows, at_pick, n, gamma, bandwidth, groups, tuple(budgets))
