@@ -89,6 +89,55 @@ def graph(
 
 
 @app.command()
+def difficulty(
+    dynamics: opt.Dynamics = None,
+    labels: opt.Labels = None,
+    final: opt.Final = None,
+    values: opt.Values = opt.VALUES,
+    el2n_epochs: opt.El2nEpochs = None,
+    window: opt.Window = None,
+    from_graph: opt.FromGraph = None,
+    embedding: opt.FromEmbedding = None,
+    prototypes: opt.Prototypes = None,
+    seed: opt.PrototypeSeed = None,
+    id_: opt.Id = None,
+    output: opt.ArtifactOutput = "-",
+    threads: opt.Threads = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Turn a training log, a graph or embeddings into difficulty columns.
+
+    \b
+      d2 difficulty logits.npy --labels train.parquet::label -o difficulty.parquet
+      d2 difficulty 'logs/epoch_*.npy' --labels labels.npy --final final.npy -o difficulty.parquet
+      d2 difficulty --from-graph graph.parquet --labels train.parquet::label -o density.parquet
+      d2 difficulty --embedding train.parquet --labels label -o prototypes.parquet
+
+    Every column says in its own metadata whether high or low is harder; `d2 score` goes by it.
+    """
+    from d2cli import commands
+
+    commands.difficulty(
+        {"DYNAMICS": dynamics, "--from-graph": from_graph, "--embedding": embedding},
+        {
+            "--final": final,
+            "--values": values,
+            "--el2n-epochs": el2n_epochs,
+            "--window": window,
+            "--prototypes": prototypes,
+            "--seed": seed,
+        },
+        labels=labels,
+        id_=id_,
+        output=output,
+        as_json=json,
+        setting=commands.Setting(threads, force, quiet),
+    )
+
+
+@app.command()
 def score(
     graph: opt.GraphFile = "-",
     difficulty: opt.Difficulty = ...,  # type: ignore[assignment]
@@ -148,6 +197,7 @@ def select(
     rate: opt.Rate = None,
     keep: opt.Keep = None,
     method: opt.MethodOption = opt.METHOD,
+    settings: opt.SettingsFile = None,
     preset: opt.Preset = None,
     gamma_reverse: opt.GammaReverse = None,
     kernel: opt.KernelOption = None,
@@ -198,6 +248,7 @@ def select(
     commands.select(
         scores,
         given,
+        settings=settings,
         preset=preset,
         graph_ref=graph,
         group=group,
@@ -297,5 +348,171 @@ def prune(
         exclude=exclude,
         targets=commands.Targets(output, order, report, json),
         cache_dir=cache_dir,
+        setting=commands.Setting(threads, force, quiet),
+    )
+
+
+@app.command()
+def compare(
+    source: opt.Source = "-",
+    difficulty: opt.Difficulty = ...,  # type: ignore[assignment]
+    labels: opt.TargetLabels = ...,  # type: ignore[assignment]
+    test: opt.TestFile = None,
+    rates: opt.Rates = "0.3,0.5,0.7,0.8,0.9",
+    methods: opt.Methods = "random,d2,hardest,ccs,moderate",
+    seeds: opt.Seeds = 3,
+    harder: opt.Harder = None,
+    embedding: opt.Embedding = None,
+    id_: opt.Id = None,
+    group: opt.Group = None,
+    balance: opt.BalanceOption = opt.BALANCE,
+    within: opt.Within = None,
+    prune_hardest: opt.PruneHardest = opt.PRUNE_HARDEST,
+    preset: opt.Preset = None,
+    gamma_forward: opt.GammaForward = None,
+    gamma_reverse: opt.GammaReverse = None,
+    kernel: opt.KernelOption = None,
+    bandwidth: opt.Bandwidth = None,
+    rounds: opt.Rounds = opt.ROUNDS,
+    messages: opt.MessagesOption = None,
+    ties: opt.TiesOption = None,
+    neighbors: opt.Neighbors = opt.K,
+    metric: opt.MetricOption = opt.METRIC,
+    backend: opt.BackendOption = opt.BACKEND,
+    recall: opt.Recall = opt.RECALL,
+    seed: opt.Seed = opt.SEED,
+    output: opt.ComparisonOutput = None,
+    plot: opt.Plot = None,
+    cache_dir: opt.CacheDir = None,
+    threads: opt.Threads = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Compare methods with random, by what a model learns from the kept rows.
+
+    \b
+      d2 compare train.parquet --difficulty aum --labels label --test test.parquet -o compare.md
+      d2 compare train.parquet --difficulty aum --labels label --rates 0.5,0.9 --plot compare.svg
+      d2 compare train.parquet --difficulty el2n --labels label --methods d2,ccs,kcenter --json
+
+    A linear probe and a vote of neighbors are trained on the kept rows and tested on TEST or,
+    without it, on a fifth of every class that no method sees. Finished cells are cached: an
+    interrupted run goes on where it stopped. Needs scikit-learn: pip install 'd2cli[eval]'.
+    """
+    from d2cli import commands
+
+    both: dict[str, Any] = {
+        "kernel": kernel,
+        "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
+        "ties": ties,
+    }
+    commands.compare(
+        source,
+        commands.compare_params(opt.numbers("rates", rates), opt.words(methods), seeds),
+        GraphParams(
+            n_neighbors=neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+        ),
+        ScoreParams.from_preset(
+            preset or "default",
+            gamma_forward=opt.number_or_auto("gamma-forward", gamma_forward),
+            rounds=rounds,
+            prune_hardest=prune_hardest,
+            **both,
+        ),
+        {
+            "gamma_reverse": opt.number_or_auto("gamma-reverse", gamma_reverse),
+            "messages": messages,
+            "balance": balance,
+            **both,
+        },
+        preset=preset or "default",
+        difficulty=difficulty,
+        labels=labels,
+        test=test,
+        harder=harder,
+        embedding=embedding,
+        id_=id_,
+        within=within,
+        group=group,
+        cache_dir=cache_dir,
+        output=output,
+        plot=plot,
+        as_json=json,
+        setting=commands.Setting(threads, force, quiet),
+    )
+
+
+@app.command()
+def sweep(
+    source: opt.Source = "-",
+    difficulty: opt.Difficulty = ...,  # type: ignore[assignment]
+    rates: opt.Rates = "0.5,0.7,0.9",
+    labels: opt.OptionalLabels = None,
+    test: opt.TestFile = None,
+    neighbors: opt.NeighborsList = "10",
+    metric: opt.MetricList = "l2",
+    gamma_forward: opt.GammaForwardList = "auto",
+    gamma_reverse: opt.GammaReverseList = "auto",
+    bandwidth: opt.BandwidthList = "auto",
+    prune_hardest: opt.PruneHardestList = "0",
+    messages: opt.MessagesList = "signed",
+    rounds: opt.RoundsList = "1",
+    seeds: opt.Seeds = 3,
+    harder: opt.Harder = None,
+    embedding: opt.Embedding = None,
+    id_: opt.Id = None,
+    group: opt.Group = None,
+    within: opt.Within = None,
+    backend: opt.BackendOption = opt.BACKEND,
+    recall: opt.Recall = opt.RECALL,
+    seed: opt.Seed = opt.SEED,
+    output: opt.ComparisonOutput = None,
+    plot: opt.HeatMap = None,
+    cache_dir: opt.CacheDir = None,
+    threads: opt.Threads = None,
+    force: opt.Force = False,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Try settings: every combination of the given values beside the default.
+
+    \b
+      d2 sweep train.parquet --difficulty aum --labels label -k 5,10,20 --gamma-reverse auto,0.1,1
+      d2 sweep train.parquet --difficulty aum --bandwidth auto,1 --plot overlap.svg -o sweep.json
+      d2 select scores.parquet --rate 0.9 --settings sweep.json
+
+    With labels, by what a linear probe learns (as `d2 compare`); without, by coverage and overlap
+    with the default's selection. Finished cells are cached.
+    """
+    from d2cli import commands
+
+    commands.sweep(
+        source,
+        {
+            "neighbors": opt.whole_numbers("neighbors", neighbors),
+            "metric": opt.words(metric),
+            "gamma_forward": opt.numbers_or_auto("gamma-forward", gamma_forward),
+            "gamma_reverse": opt.numbers_or_auto("gamma-reverse", gamma_reverse),
+            "bandwidth": opt.numbers_or_auto("bandwidth", bandwidth),
+            "prune_hardest": opt.numbers("prune-hardest", prune_hardest),
+            "messages": opt.words(messages),
+            "rounds": opt.whole_numbers("rounds", rounds),
+        },
+        opt.numbers("rates", rates),
+        seeds,
+        GraphParams(backend=backend, recall=recall, seed=seed),
+        difficulty=difficulty,
+        labels=labels,
+        test=test,
+        harder=harder,
+        embedding=embedding,
+        id_=id_,
+        within=within,
+        group=group,
+        cache_dir=cache_dir,
+        output=output,
+        plot=plot,
+        as_json=json,
         setting=commands.Setting(threads, force, quiet),
     )

@@ -69,6 +69,24 @@ def print_graph(artifact: Any, status: str, output: str, note: Note) -> None:  #
     )
 
 
+def print_difficulty(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401
+    """Print which columns there are and what they come from, or that they are up to date."""
+    if status == "up to date":
+        note(f"difficulty: up to date ({output})")
+        return
+    results, parameters = artifact.meta["results"], artifact.meta["parameters"]
+    what = ""
+    if parameters["method"] == "dynamics":
+        what = f" x {results['n_epochs']:,} epochs of {parameters['values']}"
+    elif parameters["method"] == "prototypes":
+        what = f", {results['n_prototypes']:,} prototypes"
+    note(f"difficulty: {artifact.meta['n_rows']:,} rows{what}")
+    for direction in ("high", "low"):
+        names = [name for name, harder in results["harder"].items() if harder == direction]
+        if names:
+            note(f"  harder when {direction}: {', '.join(names)}")
+
+
 def print_scores(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401
     """Print what scores are, or that they are up to date."""
     from d2cli.files.reports import direction_text

@@ -24,11 +24,16 @@ from d2cli.files.digests import canonical_json, digest_json, digest_labels
 from d2cli.files.publish import write_atomically
 from d2cli.files.sources import STDIN, native_file, read_stdin
 
-Kind = Literal["graph", "scores", "selection"]
+Kind = Literal["graph", "difficulty", "scores", "selection"]
 
 SCHEMA_VERSION = 1
 META, LOCATOR, CARRIED = b"d2", b"d2_graph_path", b"d2_graph"
-MAKERS = {"graph": "d2 graph", "scores": "d2 score", "selection": "d2 select"}
+MAKERS = {
+    "graph": "d2 graph",
+    "difficulty": "d2 difficulty",
+    "scores": "d2 score",
+    "selection": "d2 select",
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -237,6 +242,11 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
 # The columns that a digest covers, in this order; a stream may hold others beside them.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "graph": ("id", "within", "neighbors", "distances"),
+    "difficulty": (
+        "id", "forgetting", "ever_correct", "aum", "el2n", "entropy", "variance", "variability",
+        "confidence", "dynamic_uncertainty", "dual", "neighbor_distance", "label_disagreement",
+        "prototypicality",
+    ),
     "scores": ("id", "difficulty", "score", "pool"),
     "selection": (
         "row", "id", "rank", "difficulty", "score", "score_at_pick", "group",

@@ -33,7 +33,7 @@ def find(path: Path, kind: Kind, key: str) -> tuple[Artifact | None, str | None]
     ----------
     path : Path
         A cache entry or a stage's output; need not exist.
-    kind : {"graph", "scores", "selection"}
+    kind : {"graph", "difficulty", "scores", "selection"}
     key : str
         The key that it must carry.
 

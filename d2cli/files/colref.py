@@ -67,6 +67,17 @@ def resolve(text: str, role: str, sources: Sources, home: Source | None) -> Colu
     )
 
 
+def split(text: str) -> tuple[str, str | None]:
+    """Return the file of a COLREF that stands for a SOURCE too, and the COLREF if it has a column.
+
+    ``FILE`` and ``-`` name no column.
+    """
+    file, separator, name = text.partition("::")
+    if text == STDIN or exists(text) or not separator:
+        return text, None
+    return file, text if name else None
+
+
 def only_column(source: Source, role: str) -> ColumnRef:
     """Return the one column of a source that fits a role.
 

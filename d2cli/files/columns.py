@@ -54,7 +54,7 @@ def read_vectors(ref: ColumnRef) -> NDArray[Any]:
     array = ref.source.array(ref.column.name)
     if array is not None:
         return array
-    defects = _VectorDefects()
+    defects = VectorDefects()
     out: NDArray[Any] | None = None
     start = 0
     for batch in ref.source.batches(ref.column.name):
@@ -74,7 +74,7 @@ def read_vectors(ref: ColumnRef) -> NDArray[Any]:
     return out
 
 
-class _VectorDefects:
+class VectorDefects:
     """What can be wrong with list columns."""
 
     def __init__(self) -> None:

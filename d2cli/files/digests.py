@@ -1,6 +1,7 @@
 """Digests of contents and keys of stages."""
 
 import json
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,15 @@ def canonical_json(value: object) -> str:
 def digest_json(value: object) -> str:
     """Return the digest of a value made of plain numbers, strings, lists and dicts."""
     return blake3(canonical_json(value).encode()).hexdigest()
+
+
+def digest_file(path: Path) -> str:
+    """Return the digest of a file's bytes."""
+    state = blake3()
+    with path.open("rb") as file:
+        while block := file.read(1 << 20):
+            state.update(block)
+    return state.hexdigest()
 
 
 def digest_array(array: NDArray[Any]) -> str:

@@ -110,6 +110,8 @@ def read_difficulty(
 ) -> DifficultyColumn:
     """Read a score column and settle its direction.
 
+    ``harder`` comes first, then what the column's own metadata say, then its name.
+
     Raises
     ------
     ParameterError
@@ -118,7 +120,7 @@ def read_difficulty(
     if text == UNIFORM:
         return DifficultyColumn(UNIFORM, UNIFORM, None, None, UNIFORM, rows.n_rows)
     ref = resolve(text, "difficulty", sources, rows.source)
-    direction = direction_of(ref.title, harder)
+    direction = direction_of(ref.title, harder or ref.column.harder)
     values = _matched(ref, read_numbers(ref), rows)
     name = ref.column.name or None  # a lone array's name is a path, which results do not hold
     return DifficultyColumn(

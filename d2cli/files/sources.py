@@ -22,19 +22,25 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
+from d2cli.params import Direction
 
 ColumnKind = Literal["vectors", "numbers", "labels", "other"]
 STDIN = "-"
 BATCH_BYTES = 16 << 20
+HARDER = b"harder"  # field metadata: "high" or "low"
 
 
 @dataclass(frozen=True)
 class Column:
-    """A column or array of a source: what it could be, and its type for messages."""
+    """A column or array of a source: what it could be, and its type for messages.
+
+    ``harder`` says which values are harder, where the field's own metadata do (key ``harder``).
+    """
 
     name: str
     kind: ColumnKind
     type: str
+    harder: Direction | None = None
 
 
 class Source(Protocol):
@@ -183,9 +189,14 @@ def _columns_of(schema: pa.Schema) -> dict[str, Column]:
         if f.name in twice
         else Column(f.name, "other", "neighbor lists of a d2 graph")
         if written_by_d2 and _kind_of(f.type) == "vectors"
-        else Column(f.name, _kind_of(f.type), str(f.type))
+        else Column(f.name, _kind_of(f.type), str(f.type), _harder_of(f))
         for f in schema
     }
+
+
+def _harder_of(field: pa.Field) -> Direction | None:
+    names: dict[bytes, Direction] = {b"high": "high", b"low": "low"}
+    return names.get((field.metadata or {}).get(HARDER, b""))
 
 
 # --- arrays ---------------------------------------------------------------------------------------

@@ -11,6 +11,8 @@ from numpy.typing import NDArray
 from d2cli.errors import ArtifactError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.columns import group_labels
+from d2cli.files.sources import HARDER
+from d2cli.params import Direction
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.recall import Recall
 from d2cli.stages.score import Scores
@@ -92,6 +94,24 @@ def ids_of(artifact: Artifact) -> pa.Array | None:
     if "id" not in artifact.table.column_names:
         return None
     return artifact.table.column("id").combine_chunks()
+
+
+# --- difficulty -----------------------------------------------------------------------------------
+
+
+def difficulty_table(
+    columns: dict[str, NDArray[Any]], ids: pa.Array | None, harder: dict[str, Direction]
+) -> pa.Table:
+    """Return the columns of a difficulty file, each with its direction in its metadata."""
+    fields, arrays = [], []
+    if ids is not None:
+        fields.append(pa.field("id", ids.type))
+        arrays.append(ids)
+    for name, values in columns.items():
+        array = pa.array(values)
+        fields.append(pa.field(name, array.type, metadata={HARDER: harder[name].encode()}))
+        arrays.append(array)
+    return pa.table(arrays, schema=pa.schema(fields))
 
 
 # --- scores ---------------------------------------------------------------------------------------

@@ -22,7 +22,7 @@ from d2cli.files.sources import STDIN, Sources
 from d2cli.stages.parallel import Progress, no_progress
 
 # Raised by hand whenever the results of a stage change.
-STAGE_VERSIONS: dict[Kind, int] = {"graph": 1, "scores": 1, "selection": 1}
+STAGE_VERSIONS: dict[Kind, int] = {"graph": 1, "difficulty": 1, "scores": 1, "selection": 1}
 
 COMPUTED, UP_TO_DATE = "computed", "up to date"
 
@@ -91,7 +91,7 @@ def run_stage(
             artifact = _put(run, place, artifact, in_cache)
     run.stages.append(
         {
-            "stage": {"graph": "graph", "scores": "score", "selection": "select"}[kind],
+            "stage": {"scores": "score", "selection": "select"}.get(kind, kind),
             "status": status,
             "seconds": round(time.perf_counter() - start, 3),
             "peak_memory_bytes": peak_memory(),

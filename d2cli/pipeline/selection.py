@@ -18,6 +18,7 @@ from d2cli.files.inputs import (
 )
 from d2cli.files.publish import write_bytes
 from d2cli.files.reports import is_current, render, report_of
+from d2cli.files.sweeps import read_settings
 from d2cli.files.stages import (
     graph_of,
     ids_of,
@@ -131,6 +132,7 @@ def run_select(
     given: dict[str, Any],
     *,
     preset: Any = None,  # noqa: ANN401
+    settings: str | None = None,
     graph_ref: str | None = None,
     group: str | None = None,
     include: str | None = None,
@@ -151,6 +153,8 @@ def run_select(
         scores.
     preset : str, optional
         Of the scores if left out.
+    settings : str, optional
+        JSON file of a sweep, whose best setting fills what is not given.
     graph_ref : str, optional
         Left out, the graph that the scores name.
     group, id_ : str, optional
@@ -165,6 +169,8 @@ def run_select(
     targets.check()
     scores = read_artifact(scores_ref, "scores")
     graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
+    if settings is not None:
+        given = _use_settings(run, settings, given, scores)
     params = _inherit(scores, given, preset)
     params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
     rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
@@ -224,6 +230,24 @@ def _inherit(scores: Artifact, given: dict[str, Any], preset: Any) -> SelectPara
             **{key: value for key, value in inherited.items() if given.get(key) is None},
         }
     return SelectParams.from_preset(preset, **given)
+
+
+def _use_settings(
+    run: Run, settings: str, given: dict[str, Any], scores: Artifact
+) -> dict[str, Any]:
+    """Fill what is not given from a sweep; say which of its values belong to earlier stages."""
+    n = scores.table.num_rows
+    wanted = SelectParams(rate=given.get("rate"), keep=given.get("keep"))
+    best = read_settings(settings, wanted.rate_of(n), run.sources)
+    made = scores.meta["parameters"]
+    for knob in ("gamma_forward", "bandwidth", "rounds", "prune_hardest"):
+        if made[knob] != best[knob]:
+            run.note(
+                f"note: {settings} found {knob.replace('_', '-')} {best[knob]} best, but the "
+                f"scores were made with {made[knob]}"
+            )
+    usable = {knob: best[knob] for knob in ("gamma_reverse", "bandwidth", "messages")}
+    return {**given, **{key: v for key, v in usable.items() if given.get(key) is None}}
 
 
 def _note_other_rate(run: Run, scores: Artifact, params: SelectParams) -> None:

@@ -1,0 +1,141 @@
+"""A sweep as text, Markdown, JSON and a heat map."""
+
+import json
+from pathlib import Path
+from typing import Any
+from xml.sax.saxutils import escape as escape_xml
+
+from d2cli.errors import ArtifactError
+from d2cli.files.sources import Sources
+from d2cli.stages.sweep import KNOBS, describe_setting
+
+SWEEP_KIND = "d2 sweep"
+
+
+def render_sweep(found: dict[str, Any], suffix: str) -> bytes:
+    """Return a sweep as ``.json``, ``.md`` or ``.svg``."""
+    if suffix == ".md":
+        return "\n".join([*_markdown(found), ""]).encode()
+    if suffix == ".svg":
+        return to_heat_map(found["rows"]).encode()
+    return (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _table(found: dict[str, Any]) -> list[list[str]]:
+    labelled = "accuracy" in found["rows"][0]
+    header = ["rate", "setting", "overlap", "covered"]
+    header[2:2] = ["linear probe", "beside the default"] if labelled else []
+    out = [header]
+    for row in found["rows"]:
+        covered = row["figures"]["covered"]
+        line = [
+            f"{row['rate']:g}",
+            describe_setting(row["setting"]),
+            f"{row['overlap']:.2f}",
+            "-" if covered is None else f"{100 * covered:.0f} %",
+        ]
+        if labelled:
+            a = row["accuracy"]
+            signed = [f"{100 * a[name]:+.1f}" for name in ("difference", "low", "high")]
+            line[2:2] = [
+                f"{100 * a['mean']:.1f} ± {100 * a['spread']:.1f}",
+                "" if row["default"] else f"{signed[0]} ({signed[1]} to {signed[2]})",
+            ]
+        out.append(line)
+    return out
+
+
+def sweep_lines(found: dict[str, Any]) -> list[str]:
+    """Return the table with aligned columns, and the conclusions."""
+    table = _table(found)
+    widths = [max(len(row[c]) for row in table) for c in range(len(table[0]))]
+    lines = [
+        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
+        for row in table
+    ]
+    return [*lines, "", *found["conclusions"]]
+
+
+def _markdown(found: dict[str, Any]) -> list[str]:
+    table = _table(found)
+    return [
+        "# d2 sweep",
+        "",
+        *(f"- {sentence}" for sentence in found["conclusions"]),
+        "",
+        "*overlap*: Jaccard index with the default's selection; *covered*: dropped rows with a "
+        "kept neighbor; in brackets the paired 95 % bootstrap interval over test rows.",
+        "",
+        "| " + " | ".join(table[0]) + " |",
+        "|" + "---|" * len(table[0]),
+        *("| " + " | ".join(row) + " |" for row in table[1:]),
+    ]
+
+
+def to_heat_map(rows: list[dict[str, Any]]) -> str:
+    """Return settings by rates, coloured by accuracy, or by overlap where there are no labels."""
+    labelled = "accuracy" in rows[0]
+    rates = list(dict.fromkeys(row["rate"] for row in rows))
+    names = list(dict.fromkeys(describe_setting(row["setting"]) for row in rows))
+    value = {
+        (describe_setting(row["setting"]), row["rate"]): (
+            row["accuracy"]["mean"] if labelled else row["overlap"]
+        )
+        for row in rows
+    }
+    left, top, cell_width, cell_height = 16 + 7 * max(map(len, names)), 54, 84, 24
+    width, height = left + cell_width * len(rates) + 20, top + cell_height * len(names) + 20
+    title = "linear probe, % right" if labelled else "overlap with the default"
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
+        f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',
+        f'<rect width="{width}" height="{height}" fill="white"/>',
+        f'<text x="{left}" y="18">{title}, by pruning rate</text>',
+    ]
+    for c, rate in enumerate(rates):
+        column = [value[name, rate] for name in names]
+        low, high = min(column), max(column)
+        parts.append(
+            f'<text x="{left + cell_width * (c + 0.5)}" y="{top - 8}" '
+            f'text-anchor="middle">{rate:g}</text>'
+        )
+        for r, name in enumerate(names):
+            share = (value[name, rate] - low) / (high - low) if high > low else 1.0
+            shade = [round(255 - share * (255 - tone)) for tone in (33, 113, 181)]
+            x, y = left + cell_width * c, top + cell_height * r
+            parts.append(
+                f'<rect x="{x}" y="{y}" width="{cell_width - 2}" height="{cell_height - 2}" '
+                f'fill="rgb({shade[0]},{shade[1]},{shade[2]})"/>'
+                f'<text x="{x + cell_width / 2 - 1}" y="{y + 16}" text-anchor="middle" '
+                f'fill="{"white" if share > 0.6 else "black"}">{100 * value[name, rate]:.1f}</text>'
+            )
+    parts += [
+        f'<text x="{left - 8}" y="{top + cell_height * r + 16}" text-anchor="end">'
+        f"{escape_xml(name)}</text>"
+        for r, name in enumerate(names)
+    ]
+    return "".join(parts) + "</svg>\n"
+
+
+def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
+    """Return the best setting that a sweep found for the rate nearest to one.
+
+    Raises
+    ------
+    ArtifactError
+        If the file is no sweep.
+    """
+    try:
+        found = json.loads(Path(path).read_bytes())
+        if found["kind"] != SWEEP_KIND:
+            raise KeyError("kind")
+        best = min(found["best"], key=lambda row: abs(row["rate"] - rate))
+        setting = {knob: best["setting"][knob] for knob in KNOBS}
+    except FileNotFoundError as error:
+        raise ArtifactError(f"{path}: no such file", hint="make it with `d2 sweep -o`") from error
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ArtifactError(
+            f"{path}: is not a sweep", hint="make it with `d2 sweep -o sweep.json`"
+        ) from error
+    sources.paths.append(Path(path))
+    return setting

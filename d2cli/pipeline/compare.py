@@ -1,0 +1,170 @@
+"""``d2 compare``: every method at every rate beside random, by what a model learns of it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from d2cli.errors import ParameterError
+from d2cli.files.artifacts import library_versions
+from d2cli.files.comparisons import render_comparison
+from d2cli.files.publish import write_bytes
+from d2cli.files.stages import graph_of
+from d2cli.params import Direction, GraphParams, Method, ScoreParams, SelectParams
+from d2cli.pipeline.cells import CellJob, run_cells
+from d2cli.pipeline.contest import check_places, check_targets, read_contest
+from d2cli.pipeline.run import Run, open_cache_folder
+from d2cli.stages.comparison import conclude, summarize_cells
+from d2cli.stages.trials import HOLD_OUT, Trials
+from d2cli.stages.vectors import as_vectors
+
+COMPARISON_VERSION = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareParams:
+    """What is compared.
+
+    Attributes
+    ----------
+    rates : tuple of float
+        Pruning rates, 0 to 1.
+    methods : tuple of str
+        Random is always among them.
+    seeds : int
+        Repetitions, each with its own pool of rows.
+    """
+
+    rates: tuple[float, ...] = (0.3, 0.5, 0.7, 0.8, 0.9)
+    methods: tuple[Method, ...] = ("random", "d2", "hardest", "ccs", "moderate")
+    seeds: int = 3
+
+    def __post_init__(self) -> None:
+        if not self.rates or not self.methods:
+            raise ParameterError("expected at least one rate and one method")
+        for method in self.methods:
+            SelectParams(rate=0.5, method=method)
+        for rate in self.rates:
+            SelectParams(rate=rate)
+        if not 1 <= self.seeds <= 1000:
+            raise ParameterError(f"seeds is {self.seeds}, expected 1 to 1,000")
+
+
+def run_compare(
+    run: Run,
+    source: str,
+    params: CompareParams,
+    graph_params: GraphParams,
+    score_params: ScoreParams,
+    select_given: dict[str, Any],
+    *,
+    preset: Any,  # noqa: ANN401
+    difficulty: str,
+    labels: str,
+    test: str | None = None,
+    harder: Direction | None = None,
+    embedding: str | None = None,
+    id_: str | None = None,
+    within: str | None = None,
+    group: str | None = None,
+    cache_dir: str | None = None,
+    output: Path | None = None,
+    plot: Path | None = None,
+) -> dict[str, Any]:
+    """Compare methods over rates and seeds; finished cells are kept in the cache.
+
+    Parameters
+    ----------
+    run : Run
+    source : str
+        Rows to select from.
+    params : CompareParams
+    graph_params, score_params
+        Of the graph, and of the scores but for rate and seed.
+    select_given : dict
+        Fields of `SelectParams` but rate, keep, method and seed; None where not given.
+    preset : str
+    difficulty, labels, harder, embedding, id_, within, group
+        As in `run_prune`; ``labels`` is what is predicted.
+    test : str, optional
+        Rows to test on, with the same columns. Left out, a fifth of every class is held out, anew
+        for each seed, and no method sees it.
+    cache_dir : str, optional
+    output, plot : Path, optional
+        Files for the comparison (``.json`` or ``.md``) and its plot (``.svg``).
+
+    Returns
+    -------
+    dict
+        Ready for JSON: ``rows`` as `summarize_cells` returns them, ``conclusions``, parameters.
+    """
+    check_targets((output, (".json", ".md")), (plot, (".svg",)))
+    contest = read_contest(
+        run,
+        source,
+        params.rates,
+        difficulty=difficulty,
+        labels=labels,
+        test=test,
+        harder=harder,
+        embedding=embedding,
+        id_=id_,
+        within=within,
+        group=group,
+    )
+    oriented = contest.column.orient(shift=score_params.shift)
+    check_places(run, output, plot)
+    folder = open_cache_folder(run, cache_dir)
+    artifact = contest.graph(run, folder, graph_params)
+    trials = Trials(
+        graph_of(artifact),
+        oriented,
+        as_vectors(contest.data.vectors, graph_params.metric),
+        contest.classes,
+        contest.test_points(graph_params.metric),
+        contest.group.groups if contest.group else None,
+        score_params,
+        select_given,
+        preset,
+    )
+    _ = trials.graph.adjacency  # made once, before threads ask for it
+    shared = {
+        **contest.digests,
+        "graph": artifact.digest,
+        "score": {**asdict(score_params), "rate": None, "seed": None},
+        "select": select_given,
+        "preset": preset,
+    }
+    methods: Sequence[Method] = tuple(dict.fromkeys(("random", *params.methods)))
+    asked = [
+        CellJob(
+            {**shared, "method": method, "rate": rate, "seed": seed},
+            partial(trials.run, method, rate, seed),
+        )
+        for rate in params.rates
+        for method in methods
+        for seed in range(params.seeds)
+    ]
+    cells = run_cells(run, asked, folder, phase="comparing")
+    rows = summarize_cells(cells, seed=graph_params.seed)
+    found = {
+        "kind": "d2 comparison",
+        "schema_version": COMPARISON_VERSION,
+        "rows": rows,
+        "conclusions": conclude(rows),
+        "test": "test file" if test else f"{HOLD_OUT:g} of every class held out, anew per seed",
+        "n_rows": contest.data.rows.n_rows,
+        "classes": contest.classes.n_groups if contest.classes else 0,
+        "seeds": params.seeds,
+        "parameters": {
+            "graph": asdict(graph_params),
+            "score": {**asdict(score_params), "difficulty": contest.column.name},
+            "select": {**select_given, "preset": preset},
+        },
+        "versions": library_versions(),
+    }
+    for place in (output, plot):
+        if place is not None:
+            write_bytes(place, render_comparison(found, place.suffix.lower()))
+    return found

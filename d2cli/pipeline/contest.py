@@ -1,0 +1,164 @@
+"""What comparisons and sweeps read: rows to select from, what is predicted, rows to test on."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError, ParameterError
+from d2cli.files.alignment import Rows
+from d2cli.files.artifacts import Artifact
+from d2cli.files.inputs import (
+    DifficultyColumn,
+    Embedding,
+    Labels,
+    read_difficulty,
+    read_embedding,
+    read_group,
+)
+from d2cli.files.outputs import check_suffix
+from d2cli.files.publish import check_output
+from d2cli.params import Direction, GraphParams, SelectParams
+from d2cli.pipeline.graph import graph_key, make_graph, warn_about_graph
+from d2cli.pipeline.run import Run, run_cached
+from d2cli.stages.groups import Groups
+from d2cli.stages.trials import HOLD_OUT, SUBSAMPLE
+from d2cli.stages.vectors import Vectors, as_vectors
+
+
+@dataclass(frozen=True, eq=False)
+class Contest:
+    """Inputs of a comparison or sweep.
+
+    Attributes
+    ----------
+    data : Embedding
+    column : DifficultyColumn
+    target : Labels or None
+        What is predicted.
+    classes : Groups or None
+        The rows by target.
+    tested : tuple or None
+        Vectors (t, d) and int32 codes (t,) of the test file.
+    group : Labels or None
+        Groups with budgets of their own.
+    digests : dict
+        Of all that results depend on, but the graph.
+    """
+
+    data: Embedding
+    column: DifficultyColumn
+    target: Labels | None
+    classes: Groups | None
+    tested: tuple[NDArray[Any], NDArray[np.int32]] | None
+    group: Labels | None
+    digests: dict[str, Any]
+
+    def graph(self, run: Run, folder: Path | None, params: GraphParams) -> Artifact:
+        """Return the graph of the rows, from the cache if it is there."""
+        key = graph_key(self.data, params)
+        artifact = run_cached(
+            run, folder, "graph", key, lambda: make_graph(run, self.data, params, key)
+        )
+        warn_about_graph(run, artifact)
+        return artifact
+
+    def test_points(self, metric: str) -> tuple[Vectors, NDArray[np.int32]] | None:
+        """Return the test rows in the form that searches work on."""
+        return (as_vectors(self.tested[0], metric), self.tested[1]) if self.tested else None
+
+
+def read_contest(
+    run: Run,
+    source: str,
+    rates: tuple[float, ...],
+    *,
+    difficulty: str,
+    labels: str | None,
+    test: str | None,
+    harder: Direction | None,
+    embedding: str | None,
+    id_: str | None,
+    within: str | None,
+    group: str | None,
+) -> Contest:
+    """Read and check all inputs; the parameters are COLREFs, as in `run_prune`."""
+    for rate in rates:
+        SelectParams(rate=rate)
+    data = read_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    column = read_difficulty(run.sources, difficulty, data.rows, harder)
+    target = read_group(run.sources, labels, data.rows) if labels else None
+    classes = check_labels(target, f"{data.rows.name}::{labels}", rates) if target else None
+    tested, test_digests = None, None
+    if test and labels and classes:
+        vectors, codes, test_digests = read_test(run, test, data, embedding, labels, classes)
+        tested = (vectors, codes)
+    budgets = read_group(run.sources, group, data.rows) if group else None
+    digests = {
+        "difficulty": column.digest,
+        "direction": column.direction,
+        "labels": target.digest if target else None,
+        "group": budgets.digest if budgets else None,
+        "test": test_digests,
+    }
+    return Contest(data, column, target, classes, tested, budgets, digests)
+
+
+def check_targets(*targets: tuple[Path | None, tuple[str, ...]]) -> None:
+    """Refuse endings that are not known, before anything is read."""
+    for place, suffixes in targets:
+        if place is not None:
+            check_suffix(place, suffixes, "the result")
+
+
+def check_places(run: Run, *places: Path | None) -> None:
+    """Refuse places that cannot be written or that hold an input."""
+    for place in places:
+        if place is not None:
+            check_output(place, run.inputs())
+
+
+def read_test(
+    run: Run, test: str, data: Embedding, embedding: str | None, labels: str, labels_of: Groups
+) -> tuple[NDArray[Any], NDArray[np.int32], dict[str, str]]:
+    """Read the test file; labels become the numbers of the training labels, -1 if unknown there."""
+    home = run.sources.open(test)
+    known = embedding if embedding in home.columns else None
+    found = read_embedding(run.sources, test, embedding=known, id_="none", within=None)
+    name = labels if labels in home.columns else labels.rpartition("::")[2]
+    if name not in home.columns:
+        raise InputError(
+            f"{home.name}: no column '{name}' with the labels; it has {', '.join(home.columns)}",
+            hint="the test file needs the label column of the source, under its name",
+        )
+    theirs = read_group(run.sources, name, Rows(home.name, len(found.vectors), None, home))
+    if found.vectors.shape[1] != data.vectors.shape[1]:
+        raise InputError(
+            f"{found.where}: has width {found.vectors.shape[1]}, "
+            f"but {data.where} has width {data.vectors.shape[1]}"
+        )
+    number = {name: code for code, name in enumerate(labels_of.names)}
+    grouped = theirs.groups
+    codes = np.array([number.get(name, -1) for name in grouped.names], dtype=np.int32)
+    return found.vectors, codes[grouped.codes], {**found.digests, "labels": theirs.digest}
+
+
+def check_labels(labels: Labels, where: str, rates: tuple[float, ...]) -> Groups:
+    """Return the classes; refuse one class only, and rates that leave a class empty."""
+    groups = labels.groups
+    if groups.n_groups < 2:
+        raise InputError(
+            f"{where}: has one class only ('{groups.names[0]}'), expected at least two"
+        )
+    n_pool = round(min(SUBSAMPLE, 1 - HOLD_OUT) * len(groups.codes))
+    for rate in rates:
+        budget = SelectParams(rate=rate).budget(n_pool)
+        if budget < groups.n_groups:
+            raise ParameterError(
+                f"rate {rate:g} keeps {budget:,} rows for {groups.n_groups:,} classes, "
+                "so some would be empty",
+                hint="leave this rate out",
+            )
+    return groups

@@ -1,0 +1,128 @@
+"""``d2 sweep`` and its parts."""
+
+import json
+import xml.etree.ElementTree as ET
+
+import numpy as np
+import pytest
+
+from d2cli.errors import ParameterError
+from d2cli.params import GraphParams
+from d2cli.stages.comparison import Cell
+from d2cli.stages.graph import build_graph
+from d2cli.stages.sweep import (
+    DEFAULT,
+    Setting,
+    best_of,
+    describe_setting,
+    grid_of,
+    overlap,
+    slice_graph,
+    summarize_sweep,
+)
+
+
+@pytest.fixture
+def train(sample_data):
+    return sample_data / "clinc150.parquet"
+
+
+def sweep(train, *more):
+    start = ("sweep", train, "--difficulty", "aum", "--rates", "0.7,0.9", "--seeds", 2)
+    return (*start, "-k", "5,10", "--gamma-reverse", "auto,0.1", *more)
+
+
+def test_the_grid_has_every_combination_and_the_default_first():
+    grid = grid_of({"neighbors": (5, 20), "messages": ("signed", "clamped")})
+    assert grid[0] == DEFAULT
+    assert len(grid) == 5
+    assert Setting(neighbors=20, messages="clamped") in grid
+    assert grid_of({"neighbors": (10, 5)}) == [DEFAULT, Setting(neighbors=5)]
+
+
+def test_values_out_of_range_and_huge_grids_are_refused():
+    with pytest.raises(ParameterError, match="gamma-reverse is -1"):
+        grid_of({"gamma_reverse": (-1.0,)})
+    with pytest.raises(ParameterError, match="more than 2,000"):
+        grid_of({"gamma_reverse": tuple(np.arange(60.0)), "neighbors": tuple(range(1, 60))})
+
+
+def test_a_slice_is_the_graph_of_fewer_neighbors(cloud):
+    wide = build_graph(cloud, GraphParams(n_neighbors=12))
+    narrow = build_graph(cloud, GraphParams(n_neighbors=5))
+    sliced = slice_graph(wide, 5)
+    np.testing.assert_array_equal(sliced.neighbors, narrow.neighbors)
+    np.testing.assert_array_equal(sliced.distances, narrow.distances)
+
+
+def test_overlap_is_the_jaccard_index():
+    assert overlap(np.array([1, 1, 0, 0], bool), np.array([0, 1, 1, 0], bool)) == 1 / 3
+
+
+def test_the_best_setting_is_named_with_its_margin():
+    def cell(right):
+        kept = np.array([True, False])
+        return Cell("d2", 0.5, 0, kept, {"linear": np.array(right, bool)}, {"covered": 1.0})
+
+    other = Setting(neighbors=5)
+    cells = {(DEFAULT, 0.5): [cell([1, 0] * 30)], (other, 0.5): [cell([1, 1] * 30)]}
+    rows = summarize_sweep(cells, seed=0)
+    (best,) = best_of(rows)
+    assert best["setting"]["neighbors"] == 5
+    assert best["accuracy"]["difference"] == 0.5
+    assert best["accuracy"]["low"] > 0
+    assert describe_setting(best["setting"]) == "neighbors 5"
+
+
+def test_sweep_prints_a_table_and_writes_json_and_a_heat_map(train, tmp_path, d2):
+    files = ("-o", tmp_path / "s.json", "--plot", tmp_path / "s.svg")
+    code, out, _ = d2(*sweep(train, "--labels", "label", *files))
+    assert code == 0
+    assert "beside the default" in out.splitlines()[0]
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert len(found["rows"]) == 8
+    assert [row["rate"] for row in found["best"]] == [0.7, 0.9]
+    assert all(row["overlap"] == 1 for row in found["rows"] if row["default"])
+    assert ET.parse(tmp_path / "s.svg").getroot().tag.endswith("svg")
+    _, again, err = d2(*sweep(train, "--labels", "label"))
+    assert "16 of 16 cells are up to date" in err
+    assert again == out
+
+
+def test_without_labels_coverage_and_overlap_are_shown(train, d2):
+    code, out, _ = d2(*sweep(train, "--metric", "l2,cosine", "--json"))
+    found = json.loads(out)
+    assert code == 0
+    assert len(found["rows"]) == 16
+    assert "accuracy" not in found["rows"][0]
+    assert "labels would tell" in found["conclusions"][0]
+
+
+def test_select_uses_the_best_setting_of_a_sweep(train, tmp_path, d2):
+    d2(*sweep(train, "--labels", "label", "-o", tmp_path / "s.json"))
+    found = json.loads((tmp_path / "s.json").read_text())
+    for row in found["best"]:
+        row["setting"] |= {"gamma_reverse": 0.3, "messages": "clamped", "rounds": 2}
+    (tmp_path / "s.json").write_text(json.dumps(found))
+    d2("graph", train, "-o", tmp_path / "g.parquet")
+    score = ("--difficulty", f"{train}::aum", "--rate", 0.9, "-o", tmp_path / "x.parquet")
+    d2("score", tmp_path / "g.parquet", *score)
+    args = ("select", tmp_path / "x.parquet", "--rate", 0.88, "--settings", tmp_path / "s.json")
+    code, out, err = d2(*args, "--json")
+    picked = json.loads(out)["parameters"]["select"]
+    assert code == 0
+    assert (picked["gamma_reverse"], picked["messages"]) == (0.3, "clamped")
+    assert "found rounds 2 best, but the scores were made with 1" in err
+    _, out, _ = d2(*args, "--json", "--gamma-reverse", 0.7)
+    assert json.loads(out)["parameters"]["select"]["gamma_reverse"] == 0.7
+
+
+def test_settings_that_are_no_sweep_are_refused(train, tmp_path, d2):
+    (tmp_path / "s.json").write_text("{}")
+    d2("graph", train, "-o", tmp_path / "g.parquet")
+    score = ("--difficulty", "uniform", "-o", tmp_path / "x.parquet")
+    d2("score", tmp_path / "g.parquet", *score)
+    args = ("select", tmp_path / "x.parquet", "--rate", 0.9, "--settings", tmp_path / "s.json")
+    code, _, err = d2(*args)
+    assert code == 4
+    assert "is not a sweep" in err
