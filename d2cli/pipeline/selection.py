@@ -18,7 +18,6 @@ from d2cli.files.inputs import (
 )
 from d2cli.files.publish import write_bytes
 from d2cli.files.reports import is_current, render, report_of
-from d2cli.files.sweeps import read_settings
 from d2cli.files.stages import (
     graph_of,
     ids_of,
@@ -27,6 +26,7 @@ from d2cli.files.stages import (
     selection_results,
     selection_table,
 )
+from d2cli.files.sweeps import read_settings
 from d2cli.params import AUTO, ScoreParams, SelectParams
 from d2cli.pipeline.run import (
     COMPUTED,
