@@ -9,7 +9,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from d2cli.errors import InputError
-from d2cli.files.sources import Column, Sources, list_columns
+from d2cli.files.column import Column, list_columns
+from d2cli.files.sources import Sources
 
 
 def write_ipc(path, table, make):

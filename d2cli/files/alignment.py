@@ -9,8 +9,8 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError
 from d2cli.files.colref import id_column
+from d2cli.files.column import Source, list_columns
 from d2cli.files.columns import ColumnRef, check_unique, read_labels
-from d2cli.files.sources import Source, list_columns
 from d2cli.stages.defects import Defect
 
 NO_IDS = "none"

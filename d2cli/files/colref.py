@@ -6,9 +6,10 @@ file.
 """
 
 from d2cli.errors import InputError
+from d2cli.files.column import Column, ColumnKind, Source, list_columns
 from d2cli.files.columns import ColumnRef
 from d2cli.files.paths import exists
-from d2cli.files.sources import STDIN, Column, ColumnKind, Source, Sources, list_columns
+from d2cli.files.sources import STDIN, Sources
 
 ID_NAMES = ("id", "uid")
 

@@ -9,7 +9,9 @@ import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.sources import STDIN, Column, Source, reading
+from d2cli.files.column import Column, Source
+from d2cli.files.damage import reading
+from d2cli.files.sources import STDIN
 from d2cli.stages.defects import Defect
 from d2cli.stages.groups import Groups
 from d2cli.stages.vectors import vector_type

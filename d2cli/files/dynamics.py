@@ -17,13 +17,15 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.files.alignment import NO_IDS, Rows, identify
 from d2cli.files.colref import resolve
+from d2cli.files.column import Source, list_columns
 from d2cli.files.columns import ColumnRef, read_labels, read_vectors
 from d2cli.files.digests import digest_array, digest_json, digest_labels
 from d2cli.files.epochfiles import open_files, open_folder
 from d2cli.files.logs import KINDS, Block, DynamicsLog, check_numbers, check_width, in_blocks
 from d2cli.files.longtable import open_table
 from d2cli.files.paths import exists
-from d2cli.files.sources import STDIN, ParquetSource, Source, Sources, list_columns
+from d2cli.files.sources import STDIN, Sources
+from d2cli.files.tables import ParquetSource
 
 SAMPLE_ROWS = 1000
 

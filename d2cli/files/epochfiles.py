@@ -9,10 +9,11 @@ from pathlib import Path
 from d2cli.errors import InputError
 from d2cli.files.alignment import Rows
 from d2cli.files.colref import fitting, only_column
+from d2cli.files.column import list_columns
 from d2cli.files.columns import read_vectors
 from d2cli.files.digests import digest_file, digest_json
 from d2cli.files.logs import Block, check_numbers, check_width, in_blocks
-from d2cli.files.sources import Sources, list_columns
+from d2cli.files.sources import Sources
 
 
 @dataclass(eq=False)

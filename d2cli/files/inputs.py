@@ -13,10 +13,11 @@ from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS, Rows, identify
 from d2cli.files.artifacts import Artifact
 from d2cli.files.colref import only_column, resolve
+from d2cli.files.column import Source
 from d2cli.files.columns import ColumnRef, group_labels, read_labels, read_numbers, read_vectors
 from d2cli.files.digests import digest_array, digest_labels
 from d2cli.files.rowlists import read_rows
-from d2cli.files.sources import Source, Sources
+from d2cli.files.sources import Sources
 from d2cli.params import Direction
 from d2cli.stages.difficulty import Difficulty, direction_of, orient, uniform_difficulty
 from d2cli.stages.groups import Groups

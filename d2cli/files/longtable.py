@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS, Rows
 from d2cli.files.colref import ID_NAMES, id_column
+from d2cli.files.column import Column, Source, list_columns
 from d2cli.files.columns import ColumnRef, VectorDefects
+from d2cli.files.damage import reading
 from d2cli.files.digests import digest_file, digest_json
 from d2cli.files.logs import KINDS, Block, check_width
-from d2cli.files.sources import BATCH_BYTES, Column, ParquetSource, Source, list_columns, reading
+from d2cli.files.tables import BATCH_BYTES, ParquetSource
 from d2cli.stages.defects import Defect
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from d2cli.errors import ArtifactError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.columns import group_labels
-from d2cli.files.sources import HARDER
+from d2cli.files.tables import HARDER
 from d2cli.params import Direction
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.recall import Recall

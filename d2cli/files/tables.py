@@ -1,0 +1,151 @@
+"""Tables as sources: Parquet files, Arrow record batches, lists of rows as text."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+
+import pyarrow as pa
+import pyarrow.csv
+import pyarrow.json
+import pyarrow.parquet as pq
+
+from d2cli.files.column import Column, ColumnKind
+from d2cli.files.damage import reading
+from d2cli.params import Direction
+
+BATCH_BYTES = 16 << 20
+HARDER = b"harder"  # field metadata: "high" or "low"
+
+
+def _kind_of(kind: pa.DataType) -> ColumnKind:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _kind_of(kind.storage_type)
+    types = pa.types
+    if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
+        value = kind.value_type
+        return "vectors" if types.is_floating(value) or types.is_integer(value) else "other"
+    if types.is_floating(kind) or types.is_integer(kind):
+        return "numbers"
+    if types.is_dictionary(kind):
+        return "labels"
+    if types.is_string(kind) or types.is_large_string(kind) or types.is_boolean(kind):
+        return "labels"
+    if types.is_string_view(kind):
+        return "labels"
+    return "other"
+
+
+@dataclass
+class ParquetSource:
+    """A Parquet file."""
+
+    name: str
+    file: pq.ParquetFile
+    columns: dict[str, Column] = field(init=False)
+    n_rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns = _columns_of(self.file.schema_arrow)
+        self.n_rows = int(self.file.metadata.num_rows)
+
+    def batches(self, column: str) -> Iterator[pa.Array]:
+        """Yield the column in batches of about 16 MB."""
+        rows = max(BATCH_BYTES // _row_bytes(self.file, column), 1)
+        # A name with a dot would be taken as a path into a struct, so then all columns are read.
+        only = [column] if "." not in column else None
+        with reading(self.name):
+            for batch in self.file.iter_batches(batch_size=rows, columns=only):
+                yield batch.column(batch.schema.get_field_index(column))
+
+    def array(self, column: str) -> None:
+        """Return None: a table has no arrays."""
+        return
+
+
+def _top_level(path: str) -> str:
+    return path.split(".", maxsplit=1)[0]
+
+
+def _row_bytes(file: pq.ParquetFile, column: str) -> int:
+    kind = file.schema_arrow.field(column).type
+    if pa.types.is_fixed_size_list(kind):
+        return max(int(kind.list_size), 1) * 8
+    total = 0
+    for group in range(file.metadata.num_row_groups):
+        meta = file.metadata.row_group(group)
+        for leaf in range(meta.num_columns):
+            chunk = meta.column(leaf)
+            if _top_level(chunk.path_in_schema) == _top_level(column):
+                total += chunk.total_uncompressed_size
+    return max(int(total) // max(int(file.metadata.num_rows), 1), 8)
+
+
+@dataclass
+class ArrowSource:
+    """Record batches: an Arrow IPC file or stream, or a table read from text."""
+
+    name: str
+    schema: pa.Schema
+    parts: list[pa.RecordBatch]
+    columns: dict[str, Column] = field(init=False)
+    n_rows: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.columns = _columns_of(self.schema)
+        self.n_rows = sum(part.num_rows for part in self.parts)
+
+    def batches(self, column: str) -> Iterator[pa.Array]:
+        """Yield the column of each record batch."""
+        at = self.schema.get_field_index(column)
+        with reading(self.name):
+            for part in self.parts:
+                yield part.column(at)
+
+    def array(self, column: str) -> None:
+        """Return None: a table has no arrays."""
+        return
+
+
+def open_arrow(name: str, data: pa.Buffer) -> ArrowSource:
+    """Open an Arrow IPC file or stream."""
+    with reading(name):
+        if data.slice(0, 6).to_pybytes() == b"ARROW1":
+            file = pa.ipc.open_file(data)
+            parts = [file.get_batch(i) for i in range(file.num_record_batches)]
+            return ArrowSource(name, file.schema, parts)
+        stream = pa.ipc.open_stream(data)
+        return ArrowSource(name, stream.schema, list(stream))
+
+
+def open_text(name: str, data: bytes) -> ArrowSource:
+    """Open a list of rows as text: CSV with a known header, JSON lines, else one a line."""
+    with reading(name):
+        text = data.decode("utf-8-sig")
+        header = text.split("\n", 1)[0].replace('"', "").strip().split(",")
+        types = {"id": pa.large_string(), "uid": pa.large_string(), "row": pa.int64()}
+        if name.lower().endswith(".csv") and types.keys() & set(header):
+            options = pa.csv.ConvertOptions(column_types=types)
+            table = pa.csv.read_csv(pa.BufferReader(data), convert_options=options)
+        elif name.lower().endswith(".jsonl"):
+            table = pa.json.read_json(pa.BufferReader(data))
+        else:
+            lines = text.replace("\r\n", "\n").split("\n")
+            table = pa.table({"": pa.array([line for line in lines if line], pa.large_string())})
+    return ArrowSource(name, table.schema, table.to_batches())
+
+
+def _columns_of(schema: pa.Schema) -> dict[str, Column]:
+    written_by_d2 = b"d2" in (schema.metadata or {})
+    twice = {name for name in schema.names if schema.names.count(name) > 1}
+    return {
+        f.name: Column(f.name, "other", "several columns of this name")
+        if f.name in twice
+        else Column(f.name, "other", "neighbor lists of a d2 graph")
+        if written_by_d2 and _kind_of(f.type) == "vectors"
+        else Column(f.name, _kind_of(f.type), str(f.type), _harder_of(f))
+        for f in schema
+    }
+
+
+def _harder_of(field: pa.Field) -> Direction | None:
+    names: dict[bytes, Direction] = {b"high": "high", b"low": "low"}
+    return names.get((field.metadata or {}).get(HARDER, b""))
