@@ -291,10 +291,12 @@ Bandwidth = Annotated[
 ]
 Rounds = Annotated[int, typer.Option(help="Forward passes, each on the result before.")]
 PruneHardest = Annotated[
-    float,
+    str,
     typer.Option(
         "--prune-hardest",
-        help="Fraction of the hardest rows of each group to take out first (label noise).",
+        metavar="NUMBER|auto",
+        help="Fraction of the hardest rows of each group to take out first (label noise). auto: "
+        "the rows that form a hump of their own at the hard end; needs aum or another margin.",
     ),
 ]
 MessagesOption = Annotated[
@@ -407,7 +409,7 @@ Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")
 K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
 RECALL, SEED = _graph.recall, _graph.seed
 VALUES = _dynamics.values
-ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, _score.prune_hardest, _select.balance
+ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, f"{_score.prune_hardest:g}", _select.balance
 METHOD = _select.method
 
 TargetLabels = Annotated[
@@ -480,7 +482,7 @@ GammaReverseList = Annotated[
 ]
 BandwidthList = Annotated[str, typer.Option("--bandwidth", metavar="LIST", help="Numbers or auto.")]
 PruneHardestList = Annotated[
-    str, typer.Option("--prune-hardest", metavar="LIST", help="Fractions of the hardest to cut.")
+    str, typer.Option("--prune-hardest", metavar="LIST", help="Fractions to cut first, or auto.")
 ]
 MessagesList = Annotated[str, typer.Option("--messages", metavar="LIST", help="signed, clamped.")]
 RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]

@@ -172,8 +172,9 @@ class ScoreParams(FromPreset):
         See `d2cli.stages.kernel`.
     rounds : int
         Forward passes, each on the result of the one before.
-    prune_hardest : float
-        Fraction of the hardest rows of each group taken out first.
+    prune_hardest : float or "auto"
+        Fraction of the hardest rows of each group taken out first. "auto" takes out what looks
+        mislabelled, see `d2cli.stages.noise`.
     ties : {"random", "row"}
         Order of equal difficulties in ``prune_hardest``.
     seed : int
@@ -188,7 +189,7 @@ class ScoreParams(FromPreset):
     kernel: Kernel = "gaussian"
     bandwidth: float | Auto = AUTO
     rounds: int = 1
-    prune_hardest: float = 0.0
+    prune_hardest: float | Auto = 0.0
     ties: Ties = "random"
     seed: int = 0
     neighbor_floor: float | None = None
@@ -200,8 +201,9 @@ class ScoreParams(FromPreset):
         _check("bandwidth", self.bandwidth, least=0, open_end=True)
         if not 0 <= self.rounds <= 1000:
             raise ParameterError(f"rounds is {self.rounds}, expected 0 to 1,000")
-        if not 0 <= self.prune_hardest <= 1:
-            raise ParameterError(f"prune-hardest is {self.prune_hardest:g}, expected 0 to 1")
+        cut = self.prune_hardest
+        if cut != AUTO and not 0 <= float(cut) <= 1:
+            raise ParameterError(f"prune-hardest is {cut}, expected 0 to 1, or auto")
         _check_choice("kernel", self.kernel, ("gaussian", "exponential"))
         _check_choice("ties", self.ties, ("random", "row"))
         check_seed(self.seed)

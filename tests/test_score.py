@@ -151,3 +151,19 @@ def test_weights_follow_the_kernels():
     np.testing.assert_allclose(gaussian, [1, np.exp(-0.125), np.exp(-0.5), 0])
     exponential = edge_weights(distances, gamma=0.5, bandwidth=2.0, kernel="exponential")
     np.testing.assert_allclose(exponential, [1, np.exp(-0.25), np.exp(-0.5), 0])
+
+
+def test_prune_hardest_auto_takes_out_flipped_rows_and_says_why(cloud):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(3000, 4))
+    wrong = rng.random(3000) < 0.1
+    aum = rng.normal(3, 1, 3000) - 7 * wrong
+    scores = score_rows(graph_of(points), orient(aum, "low"), ScoreParams(prune_hardest="auto"))
+    assert (~scores.pool[wrong]).mean() > 0.98
+    assert scores.pool[~wrong].mean() > 0.98
+    assert "a hump of its own" in scores.cut_reason
+
+
+def test_prune_hardest_auto_needs_a_margin(triangle):
+    with pytest.raises(ParameterError, match="needs a margin"):
+        score_rows(triangle, orient([1, 2, 3], "high"), ScoreParams(prune_hardest="auto"))

@@ -132,6 +132,7 @@ def scores_results(scores: Scores) -> dict[str, Any]:
         "direction": scores.direction,
         "shift": scores.shift,
         "pool": int(scores.pool.sum()),
+        "cut_reason": scores.cut_reason,
     }
 
 
@@ -151,6 +152,7 @@ def scores_of(artifact: Artifact) -> Scores:
         bandwidth=results["bandwidth"],
         direction=results["direction"],
         shift=results["shift"],
+        cut_reason=results["cut_reason"],
     )
 
 

@@ -204,6 +204,7 @@ def summarize(
         "rows": {
             "total": n,
             "pool": int(scores.pool.sum()),
+            "cut_reason": scores.cut_reason,
             "included": n_included,
             "excluded": n_excluded,
             "kept": budget,

@@ -7,13 +7,14 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
-from d2cli.params import ScoreParams
+from d2cli.params import AUTO, ScoreParams
 from d2cli.stages._kernels import sum_messages
 from d2cli.stages.adjacency import Adjacency
 from d2cli.stages.difficulty import Difficulty
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
+from d2cli.stages.noise import find_mislabelled
 from d2cli.stages.ties import tie_order
 
 
@@ -33,6 +34,8 @@ class Scores:
         The numbers used.
     direction, shift
         See `d2cli.stages.difficulty.Difficulty`.
+    cut_reason : str
+        Why "auto" took rows out or did not; empty for a given fraction.
     """
 
     difficulty: NDArray[np.float64]
@@ -42,6 +45,7 @@ class Scores:
     bandwidth: float
     direction: str
     shift: float
+    cut_reason: str = ""
 
     @property
     def n_samples(self) -> int:
@@ -127,6 +131,42 @@ def prune_hardest(
     return pool
 
 
+def prune_mislabelled(
+    difficulty: Difficulty, available: NDArray[np.bool_] | None = None
+) -> tuple[NDArray[np.bool_], str]:
+    """Take the rows out of the pool whose label looks wrong.
+
+    Parameters
+    ----------
+    difficulty : Difficulty
+        Of a margin such as aum: its sign has to say right or wrong.
+    available : bool array, shape (n,), optional
+        Rows that there are at all.
+
+    Returns
+    -------
+    pool : bool array, shape (n,)
+    reason : str
+        One sentence.
+
+    Raises
+    ------
+    ParameterError
+        If the score is no margin, that is, not harder when low.
+    """
+    if difficulty.direction != "low":
+        raise ParameterError(
+            "prune-hardest auto needs a margin, whose sign says whether a row is learned right",
+            hint="use --difficulty aum, or give a fraction",
+        )
+    pool = np.ones(len(difficulty.values), dtype=np.bool_) if available is None else available
+    rows = np.flatnonzero(pool)
+    noise = find_mislabelled(difficulty.values[rows], zero=difficulty.shift)
+    pool = pool.copy()
+    pool[rows[noise.mislabelled]] = False
+    return pool, noise.reason
+
+
 def score_rows(
     graph: KnnGraph,
     difficulty: Difficulty,
@@ -166,11 +206,14 @@ def score_rows(
         raise InputError(f"{len(values):,} difficulties for {graph.n_samples:,} rows of the graph")
     groups = groups or graph.groups or one_group(graph.n_samples)
     order = tie_order(graph.n_samples, params.ties, params.seed)
-    pool = prune_hardest(
-        values, params.prune_hardest, groups=groups, order=order, available=available
-    )
+    reason = ""
+    if params.prune_hardest == AUTO:
+        pool, reason = prune_mislabelled(difficulty, available)
+    else:
+        fraction = float(params.prune_hardest)
+        pool = prune_hardest(values, fraction, groups=groups, order=order, available=available)
     if not pool.any():
-        raise ParameterError(f"prune-hardest {params.prune_hardest:g} leaves no row")
+        raise ParameterError(f"prune-hardest {params.prune_hardest} leaves no row")
     adjacency = graph.adjacency
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
     gamma = params.gamma_forward_value
@@ -202,4 +245,5 @@ def score_rows(
         bandwidth=bandwidth,
         direction=difficulty.direction,
         shift=difficulty.shift,
+        cut_reason=reason,
     )

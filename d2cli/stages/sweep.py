@@ -23,7 +23,7 @@ class Setting:
     gamma_forward: float | Auto = AUTO
     gamma_reverse: float | Auto = AUTO
     bandwidth: float | Auto = AUTO
-    prune_hardest: float = 0.0
+    prune_hardest: float | Auto = 0.0
     messages: Messages = "signed"
     rounds: int = 1
 
