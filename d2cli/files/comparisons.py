@@ -97,9 +97,12 @@ def to_svg(rows: list[dict[str, Any]]) -> str:
         for row in rows
         for side in (-1, 1)
     ]
-    low, high = min(values), max(values)
+    of_random = [row["accuracy"]["linear"]["mean"] for row in rows if row["method"] == "random"]
+    high = max(values)
+    # Methods far below random leave the picture, lest they flatten all the others.
+    low = max(min(values), min(of_random) - 1.5 * (high - min(of_random)))
     margin = max(0.05 * (high - low), 0.002)
-    low, high = low - margin, high + margin
+    low, high = low - margin, min(high + margin, max(1.0, high))
 
     def x(rate: float) -> float:
         share = (rate - rates[0]) / (rates[-1] - rates[0]) if len(rates) > 1 else 0.5
@@ -130,6 +133,8 @@ def to_svg(rows: list[dict[str, Any]]) -> str:
         f'<text x="14" y="{(top + height - bottom) / 2}" text-anchor="middle" '
         f'transform="rotate(-90 14 {(top + height - bottom) / 2})">linear probe, % right</text>'
     )
+    inside = f'x="{left}" y="{top}" width="{width - left - right}" height="{height - top - bottom}"'
+    parts.append(f'<clipPath id="plot"><rect {inside}/></clipPath>')
     parts += _lines(rows, x, y, width - right + 12, top)
     return "".join(parts) + "</svg>\n"
 
@@ -145,19 +150,22 @@ def _lines(rows: list[dict[str, Any]], x: Any, y: Any, legend: float, top: float
             upper = [f"{at:.1f},{y(a['mean'] + a['spread']):.1f}" for at, a in places]
             lower = [f"{at:.1f},{y(a['mean'] - a['spread']):.1f}" for at, a in places]
             band = " ".join([*upper, *reversed(lower)])
-            parts.append(f'<polygon points="{band}" fill="#999" opacity="0.3"/>')
+            parts.append(
+                f'<polygon points="{band}" fill="#999" opacity="0.3" clip-path="url(#plot)"/>'
+            )
         else:
             color = COLORS[others % len(COLORS)]
             others += 1
         line = " ".join(f"{at:.1f},{y(a['mean']):.1f}" for at, a in places)
         label = top + 14 + 20 * number
         parts.append(
+            f'<g clip-path="url(#plot)">'
             f'<polyline points="{line}" fill="none" stroke="{color}" stroke-width="2"/>'
             + "".join(
                 f'<circle cx="{at:.1f}" cy="{y(a["mean"]):.1f}" r="3" fill="{color}"/>'
                 for at, a in places
             )
-            + f'<line x1="{legend}" x2="{legend + 22}" y1="{label}" y2="{label}" '
+            + f'</g><line x1="{legend}" x2="{legend + 22}" y1="{label}" y2="{label}" '
             f'stroke="{color}" stroke-width="2"/>'
             f'<text x="{legend + 28}" y="{label + 4}">{escape_xml(method)}</text>'
         )
