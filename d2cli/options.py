@@ -296,7 +296,7 @@ PruneHardest = Annotated[
         "--prune-hardest",
         metavar="NUMBER|auto",
         help="Fraction of the hardest rows of each group to take out first (label noise). auto: "
-        "the rows that form a hump of their own at the hard end; needs aum or another margin.",
+        "what looks mislabelled, and a part of what is learned wrong; needs aum or another margin.",
     ),
 ]
 MessagesOption = Annotated[

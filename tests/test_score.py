@@ -157,11 +157,37 @@ def test_prune_hardest_auto_takes_out_flipped_rows_and_says_why(cloud):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(3000, 4))
     wrong = rng.random(3000) < 0.1
-    aum = rng.normal(3, 1, 3000) - 7 * wrong
+    aum = rng.normal(4, 1, 3000) - 8 * wrong
     scores = score_rows(graph_of(points), orient(aum, "low"), ScoreParams(prune_hardest="auto"))
     assert (~scores.pool[wrong]).mean() > 0.98
     assert scores.pool[~wrong].mean() > 0.98
-    assert "a hump of its own" in scores.cut_reason
+    assert "a hump of their own" in scores.cut_reason
+
+
+@pytest.mark.parametrize(("rate", "factor"), [(None, 0.8), (0.5, 0.8), (0.9, 0.81 * 1.81)])
+def test_prune_hardest_auto_cuts_a_part_of_what_is_learned_wrong(cloud, rate, factor):
+    rng = np.random.default_rng(1)
+    aum = rng.normal(1.3, 1, 200)  # one hump; about a tenth is negative
+    labels = group_by(np.arange(200) % 2)
+    scores = score_rows(
+        graph_of(cloud),
+        orient(aum, "low"),
+        ScoreParams(prune_hardest="auto", rate=rate),
+        groups=labels,
+    )
+    share = (aum < 0).mean()
+    for rows in labels.rows():
+        cut = rows[~scores.pool[rows]]
+        assert len(cut) == int(np.floor(share * factor * 100 + 0.5))
+        assert aum[cut].max() <= aum[scores.pool & (labels.codes == labels.codes[rows[0]])].min()
+    assert "one hump" in scores.cut_reason
+
+
+def test_prune_hardest_auto_never_cuts_more_than_the_rate(cloud):
+    aum = -np.arange(200.0) - 1
+    params = ScoreParams(prune_hardest="auto", rate=0.3)
+    scores = score_rows(graph_of(cloud), orient(aum, "low"), params)
+    assert (~scores.pool).sum() == 60
 
 
 def test_prune_hardest_auto_needs_a_margin(triangle):

@@ -97,22 +97,21 @@ def find_mislabelled(difficulty: NDArray[np.float64], *, zero: float | None) -> 
     """
     none = np.zeros(len(difficulty), dtype=np.bool_)
     if len(difficulty) < 10 or difficulty.min() == difficulty.max():
-        return Noise(none, 0.0, "nothing cut: too few different values to tell humps apart")
+        return Noise(none, 0.0, "too few different values to tell humps apart")
     margin = -difficulty
     weights, means, deviations, posterior = fit_two_normals(margin)
     apart = float(np.sqrt(2) * (means[1] - means[0]) / np.hypot(*deviations))
     share = float(weights[0])
     if apart <= APART:
-        return Noise(none, apart, f"nothing cut: one hump of difficulty (D {apart:.1f}, 2 needed)")
+        return Noise(none, apart, f"one hump of difficulty (D {apart:.1f}, 2 needed)")
     if zero is not None and means[0] >= -zero:
-        return Noise(none, apart, "nothing cut: even the hard hump is learned right")
+        return Noise(none, apart, "even the hard hump is learned right")
     if not LEAST_SHARE < share < MOST_SHARE:
-        return Noise(none, apart, f"nothing cut: the hard hump has {100 * share:.1f} % of the rows")
+        return Noise(none, apart, f"the hard hump has {100 * share:.1f} % of the rows")
     sure = (posterior > POSTERIOR) & (margin < means[1])
     found = margin <= margin[sure].max(initial=-np.inf)
     return Noise(
         found,
         apart,
-        f"cut {int(found.sum()):,} rows: a hump of its own at the hard end (D {apart:.1f}, "
-        f"about {100 * share:.1f} % of the rows)",
+        f"{int(found.sum()):,} form a hump of their own at the hard end (D {apart:.1f})",
     )

@@ -131,15 +131,30 @@ def prune_hardest(
     return pool
 
 
-def prune_mislabelled(
-    difficulty: Difficulty, available: NDArray[np.bool_] | None = None
+def prune_automatically(
+    difficulty: Difficulty,
+    rate: float | None,
+    *,
+    groups: Groups,
+    order: NDArray[np.int32],
+    available: NDArray[np.bool_] | None = None,
 ) -> tuple[NDArray[np.bool_], str]:
-    """Take the rows out of the pool whose label looks wrong.
+    """Take rows out of the pool whose label looks wrong, and a part of those never learned.
+
+    The first are the hump of its own that `find_mislabelled` finds. Of the other rows whose margin
+    is negative (share h of all) the hardest go: a fraction ``h max(0.8, R**2 (1 + R**2))`` of each
+    group, because the fewer rows are kept, the less they may be ambiguous; R is the pruning rate.
+    No group loses more than the fraction R.
 
     Parameters
     ----------
     difficulty : Difficulty
         Of a margin such as aum: its sign has to say right or wrong.
+    rate : float or None
+        R; without it the factor is 0.8.
+    groups : Groups
+    order : int32 array, shape (n,)
+        Rows in the order in which equally hard ones are taken out.
     available : bool array, shape (n,), optional
         Rows that there are at all.
 
@@ -162,9 +177,25 @@ def prune_mislabelled(
     pool = np.ones(len(difficulty.values), dtype=np.bool_) if available is None else available
     rows = np.flatnonzero(pool)
     noise = find_mislabelled(difficulty.values[rows], zero=difficulty.shift)
-    pool = pool.copy()
-    pool[rows[noise.mislabelled]] = False
-    return pool, noise.reason
+    hump = np.zeros(len(pool), dtype=np.bool_)
+    hump[rows[noise.mislabelled]] = True
+    wrong = float((difficulty.values[rows] > difficulty.shift).mean())
+    unlearned = max(0.0, wrong - float(noise.mislabelled.mean()))
+    most = 1.0 if rate is None else rate
+    factor = 0.8 if rate is None else max(0.8, rate**2 * (1 + rate**2))
+    place = np.empty(len(order), dtype=np.int64)
+    place[order] = np.arange(len(order))
+    left = pool.copy()
+    for group in groups.rows():
+        members = group[pool[group]]
+        count = min(hump[members].sum() + unlearned * factor * len(members), most * len(members))
+        hardest = members[np.lexsort((place[members], -difficulty.values[members]))]
+        left[hardest[: math.floor(count + 0.5)]] = False
+    total = int(pool.sum() - left.sum())
+    return left, (
+        f"{total:,} rows cut: {noise.reason}; {100 * unlearned:.1f} % of the rows are otherwise "
+        f"learned wrong, of which a factor of {factor:.2f} goes"
+    )
 
 
 def score_rows(
@@ -208,7 +239,9 @@ def score_rows(
     order = tie_order(graph.n_samples, params.ties, params.seed)
     reason = ""
     if params.prune_hardest == AUTO:
-        pool, reason = prune_mislabelled(difficulty, available)
+        pool, reason = prune_automatically(
+            difficulty, params.rate, groups=groups, order=order, available=available
+        )
     else:
         fraction = float(params.prune_hardest)
         pool = prune_hardest(values, fraction, groups=groups, order=order, available=available)
