@@ -157,7 +157,7 @@ def test_prune_hardest_auto_takes_out_flipped_rows_and_says_why(cloud):
     rng = np.random.default_rng(0)
     points = rng.normal(size=(3000, 4))
     wrong = rng.random(3000) < 0.1
-    aum = rng.normal(4, 1, 3000) - 8 * wrong
+    aum = rng.normal(2, 1, 3000) - 8 * wrong
     scores = score_rows(graph_of(points), orient(aum, "low"), ScoreParams(prune_hardest="auto"))
     assert (~scores.pool[wrong]).mean() > 0.98
     assert scores.pool[~wrong].mean() > 0.98
