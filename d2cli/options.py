@@ -15,7 +15,6 @@ from d2cli.params import (
     DynamicsParams,
     GraphParams,
     Kernel,
-    LogValues,
     Messages,
     Method,
     Metric,
@@ -91,88 +90,6 @@ Id = Annotated[
         "none: match by row.",
         show_default=False,
     ),
-]
-Dynamics = Annotated[
-    str | None,
-    typer.Argument(
-        metavar="DYNAMICS",
-        help="Training log: NPY [epochs, n, classes]; a folder or quoted glob of per-epoch .npy or "
-        ".parquet (n, classes); Parquet with id, epoch and outputs (a list, or the label's "
-        "probability). FILE::COLUMN names a column; - or nothing: standard input.",
-        show_default=False,
-    ),
-]
-Labels = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="COLREF",
-        help="Class of every row. A training log needs the numbers of its classes, from 0; with "
-        "--from-graph or --embedding any labels do.",
-        show_default=False,
-    ),
-]
-Final = Annotated[
-    str | None,
-    typer.Option(
-        "--final",
-        metavar="COLREF",
-        help="Outputs of the final model (n, classes), for entropy. Left out: the last epoch.",
-        show_default=False,
-    ),
-]
-Values = Annotated[
-    LogValues,
-    typer.Option("--values", help="What the log holds. auto: judged by a sample of its rows."),
-]
-El2nEpochs = Annotated[
-    int | None,
-    typer.Option(
-        "--el2n-epochs",
-        help="First epochs that el2n is the mean over. [default: 5, or all if fewer]",
-        show_default=False,
-    ),
-]
-Window = Annotated[
-    int | None,
-    typer.Option(
-        "--window",
-        help="Epochs of a window of dynamic_uncertainty and dual. [default: 10; left out if fewer]",
-        show_default=False,
-    ),
-]
-FromGraph = Annotated[
-    str | None,
-    typer.Option(
-        "--from-graph",
-        metavar="GRAPH",
-        help="Graph file instead of a log: neighbor_distance and, with --labels, "
-        "label_disagreement.",
-        show_default=False,
-    ),
-]
-FromEmbedding = Annotated[
-    str | None,
-    typer.Option(
-        "--embedding",
-        "-e",
-        metavar="COLREF",
-        help="FILE or FILE::COLUMN of vectors instead of a log: prototypicality.",
-        show_default=False,
-    ),
-]
-Prototypes = Annotated[
-    int | None,
-    typer.Option(
-        "--prototypes",
-        help="Centroids, of each label if there are labels. [default: 1 a label; without labels "
-        "the root of half the rows]",
-        show_default=False,
-    ),
-]
-PrototypeSeed = Annotated[
-    int | None,
-    typer.Option("--seed", help="Of the first centroids. [default: 0]", show_default=False),
 ]
 Difficulty = Annotated[
     str,
@@ -406,95 +323,6 @@ Force = Annotated[bool, typer.Option("--force", help="Compute even what is up to
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
 
-K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
-RECALL, SEED = _graph.recall, _graph.seed
-VALUES = _dynamics.values
-ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, f"{_score.prune_hardest:g}", _select.balance
-METHOD = _select.method
-
-TargetLabels = Annotated[
-    str,
-    typer.Option("--labels", metavar="COLREF", help="What is to be predicted.", show_default=False),
-]
-TestFile = Annotated[
-    str | None,
-    typer.Option(
-        "--test",
-        metavar="FILE",
-        help="Rows to test on, with the columns of SOURCE. Left out: a fifth of every class is "
-        "held out, and no method sees it.",
-        show_default=False,
-    ),
-]
-Rates = Annotated[str, typer.Option(metavar="LIST", help="Pruning rates, separated by commas.")]
-Methods = Annotated[
-    str,
-    typer.Option(metavar="LIST", help="Methods, separated by commas; random is always there."),
-]
-Seeds = Annotated[int, typer.Option(help="Repetitions, each with its own pool of rows.")]
-ComparisonOutput = Annotated[
-    Path | None,
-    typer.Option("--output", "-o", metavar="FILE", help=".json or .md.", show_default=False),
-]
-Plot = Annotated[
-    Path | None,
-    typer.Option(metavar="FILE", help="Accuracy over the rate as .svg.", show_default=False),
-]
-
-
-def numbers(option: str, text: str) -> tuple[float, ...]:
-    """Read numbers separated by commas.
-
-    Raises
-    ------
-    ParameterError
-        If one of them is no number.
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ParameterError(f"{option} is '{text}', expected numbers like 0.5,0.9") from error
-
-
-def words(text: str) -> tuple[str, ...]:
-    """Read words separated by commas."""
-    return tuple(part.strip() for part in text.split(",") if part.strip())
-
-
-OptionalLabels = Annotated[
-    str | None,
-    typer.Option(
-        "--labels",
-        metavar="COLREF",
-        help="What is to be predicted. Left out: figures without labels.",
-        show_default=False,
-    ),
-]
-NeighborsList = Annotated[
-    str, typer.Option("--neighbors", "-k", metavar="LIST", help="Neighbors; one graph, sliced.")
-]
-MetricList = Annotated[str, typer.Option("--metric", metavar="LIST", help="l2, cosine.")]
-GammaForwardList = Annotated[
-    str, typer.Option("--gamma-forward", metavar="LIST", help="Numbers or auto.")
-]
-GammaReverseList = Annotated[
-    str, typer.Option("--gamma-reverse", metavar="LIST", help="Numbers or auto.")
-]
-BandwidthList = Annotated[str, typer.Option("--bandwidth", metavar="LIST", help="Numbers or auto.")]
-PruneHardestList = Annotated[
-    str, typer.Option("--prune-hardest", metavar="LIST", help="Fractions to cut first, or auto.")
-]
-MessagesList = Annotated[str, typer.Option("--messages", metavar="LIST", help="signed, clamped.")]
-RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]
-HeatMap = Annotated[
-    Path | None,
-    typer.Option(
-        "--plot",
-        metavar="FILE",
-        help="Heat map of settings and rates as .svg.",
-        show_default=False,
-    ),
-]
 SettingsFile = Annotated[
     str | None,
     typer.Option(
@@ -506,21 +334,7 @@ SettingsFile = Annotated[
     ),
 ]
 
-
-def whole_numbers(option: str, text: str) -> tuple[int, ...]:
-    """Read whole numbers separated by commas.
-
-    Raises
-    ------
-    ParameterError
-        If one of them is none.
-    """
-    try:
-        return tuple(int(part) for part in text.split(","))
-    except ValueError as error:
-        raise ParameterError(f"{option} is '{text}', expected numbers like 5,10") from error
-
-
-def numbers_or_auto(option: str, text: str) -> tuple[float | Auto | None, ...]:
-    """Read numbers, or auto, separated by commas."""
-    return tuple(number_or_auto(option, part.strip()) for part in text.split(","))
+K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
+RECALL, SEED = _graph.recall, _graph.seed
+ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, f"{_score.prune_hardest:g}", _select.balance
+METHOD = _select.method

@@ -18,16 +18,18 @@ LAYERS = {
     "pipeline": {"errors", "params", "stages", "files", "pipeline"},
     "api": {"params", "stages"},
     "options": {"errors", "params"},
+    "options_study": {"errors", "params", "options"},
+    "cli_study": {"params", "options", "options_study", "commands"},
     "display": {"errors", "stages", "files"},
     "commands": {"errors", "params", "files", "pipeline", "display"},
-    "cli": {"__init__", "params", "options", "commands"},
+    "cli": {"__init__", "params", "options", "commands", "cli_study"},
     "__main__": {"cli", "errors", "display"},
     "__init__": {"api", "errors"},
 }
 
 # Heavy or special packages, and the only places that may import them.
 ONLY_IN = {
-    "typer": {"cli", "options"},
+    "typer": {"cli", "options", "options_study"},
     "rich": {"display"},
     "pyarrow": {"files"},
     "hnswlib": {"stages/hnsw.py"},
