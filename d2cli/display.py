@@ -120,7 +120,7 @@ def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None
 
 def summary(report: dict[str, Any]) -> list[str]:
     """Return the short summary of a report as lines of plain text."""
-    from d2cli.files.reports import beside_random, direction_text, recall_text
+    from d2cli.files.reports import beside_random, direction_text, method_of, recall_text
 
     weights = report["weights"]
     lines = [
@@ -130,7 +130,7 @@ def summary(report: dict[str, Any]) -> list[str]:
         f"gamma-forward {weights['forward']['gamma']:.4g}, "
         f"gamma-reverse {weights['reverse']['gamma']:.4g}, "
         f"{100 * report['picks']['negative_share']:.1f} % of picks had a negative score",
-        f"  {'':<36} {'d2':>10} {'random':>10}",
+        f"  {'':<36} {method_of(report):>10} {'random':>10}",
     ]
     if report["rows"]["cut_reason"]:
         lines.insert(1, f"  prune-hardest auto: {report['rows']['cut_reason']}")

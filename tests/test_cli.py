@@ -385,7 +385,8 @@ def test_the_sources_behind_artifacts_are_not_destroyed(tmp_path, d2):
     np.save(tmp_path / "e.npy", rng.normal(size=(30, 3)))
     np.save(tmp_path / "aum.npy", rng.normal(size=30))
     vectors = pa.FixedSizeListArray.from_arrays(np.load(tmp_path / "e.npy").ravel(), 3)
-    pq.write_table(pa.table({"x": range(30), "e": vectors}), tmp_path / "train.parquet")
+    gaps = [None, *range(29)]  # a column that no stage could read must not end the search
+    pq.write_table(pa.table({"x": gaps, "e": vectors}), tmp_path / "train.parquet")
     d2("graph", tmp_path / "e.npy", "-o", tmp_path / "g.parquet")
     score = ("score", tmp_path / "g.parquet", "--difficulty", tmp_path / "aum.npy", "-o")
     assert_refused(d2(*score, tmp_path / "train.parquet"), 2, "would be destroyed")

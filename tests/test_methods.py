@@ -160,3 +160,4 @@ def test_methods_run_from_the_command_line(sample_data, d2, method):
     code, out, err = d2("prune", sample_data / "clinc150.parquet", *args)
     assert code == 0, err
     assert len(out.split()) == 200
+    assert f"{method if method != 'random' else 'drawn'}     random\n" in err

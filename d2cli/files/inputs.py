@@ -183,21 +183,24 @@ def refuse_known_source(path: Path, artifacts: Iterable[Artifact]) -> None:
         return
     try:
         source = Sources().open(str(path))
-        for column in source.columns.values():
-            ref = ColumnRef(source, column)
-            made = known.get(_digest_of(ref) or "")
-            if made:
-                raise ParameterError(
-                    f"{path}: holds data that {made} was made from, and would be destroyed",
-                    hint="name another output",
-                )
-    except (InputError, OSError):
+    except InputError:
         return  # not readable as a source, so not one
+    for column in source.columns.values():
+        made = known.get(_digest_of(ColumnRef(source, column)) or "")
+        if made:
+            raise ParameterError(
+                f"{path}: holds data that {made} was made from, and would be destroyed",
+                hint="name another output",
+            )
 
 
 def _digest_of(ref: ColumnRef) -> str | None:
-    if ref.column.kind == "vectors":
-        return digest_array(read_vectors(ref))
-    if ref.column.kind == "numbers":
-        return digest_array(read_numbers(ref).astype(np.float64))
+    """Return the digest of a column as a stage would have read it; None if none could."""
+    try:
+        if ref.column.kind == "vectors":
+            return digest_array(read_vectors(ref))
+        if ref.column.kind == "numbers":
+            return digest_array(read_numbers(ref).astype(np.float64))
+    except InputError:  # such as a null: no artifact was made from this column
+        return None
     return None

@@ -78,6 +78,12 @@ def beside_random(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     return rows
 
 
+def method_of(report: dict[str, Any]) -> str:
+    """Return the method that picked; the random one is told from the baseline by "drawn"."""
+    method = str(report["parameters"]["select"]["method"])
+    return "drawn" if method == "random" else method
+
+
 def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
@@ -131,7 +137,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"Random: mean of {report['random']['selections']} selections of the same size and groups, "
         f"from seed {report['random']['seed']}.",
         "",
-        "| | d2 | random |",
+        f"| | {method_of(report)} | random |",
         "|---|--:|--:|",
         *(
             f"| {what.strip()} | {ours} | {theirs} |"

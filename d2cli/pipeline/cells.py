@@ -7,7 +7,7 @@ from typing import Any
 
 from d2cli.files.cells import cell_path, read_cell, write_cell
 from d2cli.files.digests import digest_json
-from d2cli.pipeline.run import Run
+from d2cli.pipeline.run import STAGE_VERSIONS, Run
 from d2cli.stages.comparison import Cell
 from d2cli.stages.parallel import run_tasks
 
@@ -27,7 +27,7 @@ def run_cells(run: Run, jobs: Sequence[CellJob], folder: Path | None, *, phase: 
     places: list[Path | None] = []
     cells: list[Cell | None] = []
     for job in jobs:
-        key = digest_json({"version": CELL_VERSION, **job.depends_on})
+        key = digest_json({"version": CELL_VERSION, "stages": STAGE_VERSIONS, **job.depends_on})
         places.append(cell_path(folder, key) if folder else None)
         place = places[-1]
         cells.append(read_cell(place) if place and not run.force else None)

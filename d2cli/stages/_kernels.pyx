@@ -389,96 +389,11 @@ cdef inline void climb(double[::1] tree, Py_ssize_t leaf, double value) noexcept
         leaf >>= 1
 
 
-def pick_greedily(
-    const int64_t[::1] indptr,
-    const int32_t[::1] indices,
-    const double[::1] weights,
-    const double[::1] score,
-    const int32_t[::1] order,
-    const unsigned char[::1] candidate,
-    const int64_t[::1] included,
-    const int32_t[::1] group,
-    const int64_t[::1] budgets,
-    bint clamped,
-):
-    cdef Py_ssize_t i, e, node, step, n = score.shape[0], budget = 0, size = 1
-    cdef int64_t pick
-    cdef int32_t g, j
-    cdef double sent
-    cdef Py_ssize_t n_groups = budgets.shape[0]
-    while size < n:
-        size *= 2
-    for i in range(n_groups):
-        budget += budgets[i]
-    current = np.array(score, dtype=np.float64)
-    picks = np.empty(budget, dtype=np.int64)
-    at_pick = np.empty(budget, dtype=np.float64)
-    heap = np.full(2 * size, -np.inf, dtype=np.float64)
-    place = np.empty(n, dtype=np.int32)
-    members = np.argsort(group, kind="stable").astype(np.int32)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))]).astype(
-        np.int64
-    )
-    cdef double[::1] x = current
-    cdef int64_t[::1] picked = picks
-    cdef double[::1] value = at_pick
-    cdef double[::1] tree = heap
-    cdef int32_t[::1] leaf = place
-    cdef const int32_t[::1] member = members
-    cdef const int64_t[::1] start = starts
-    cdef vector[int64_t] left
-    cdef vector[unsigned char] open
-    with nogil:
-        left.resize(n_groups)
-        for i in range(n_groups):
-            left[i] = budgets[i]
-        # Leaf t holds the row that is t-th in the tie order, so the leftmost maximum is the pick.
-        for i in range(n):
-            leaf[order[i]] = <int32_t>i
-        open.assign(n, 0)
-        for i in range(n):
-            if candidate[i] and left[group[i]] > 0:
-                open[i] = 1
-                tree[size + leaf[i]] = x[i]
-        for i in range(size - 1, 0, -1):
-            tree[i] = max(tree[2 * i], tree[2 * i + 1])
-        for step in range(budget):
-            if step < included.shape[0]:
-                pick = included[step]
-            else:
-                node = 1
-                while node < size:
-                    node *= 2
-                    if tree[node] != tree[node // 2]:
-                        node += 1
-                pick = order[node - size]
-            picked[step] = pick
-            value[step] = x[pick]
-            open[pick] = 0
-            climb(tree, size + leaf[pick], -INFINITY)
-            sent = x[pick]
-            if clamped and sent < 0:
-                sent = 0
-            for e in range(indptr[pick], indptr[pick + 1]):
-                j = indices[e]
-                if open[j]:
-                    x[j] -= weights[e] * sent
-                    climb(tree, size + leaf[j], x[j])
-            g = group[pick]
-            left[g] -= 1
-            if left[g] == 0 and n_groups > 1:
-                for i in range(start[g], start[g + 1]):
-                    if open[member[i]]:
-                        open[member[i]] = 0
-                        climb(tree, size + leaf[member[i]], -INFINITY)
-    return picks, at_pick
-
-
-# --- other methods of selection ---------------------------------------------------------------
-
-
 cdef class Tournament:
-    """A maximum over rows; of equal values the row that is first in the tie order wins."""
+    """A maximum over rows; of equal values the row that is first in the tie order wins.
+
+    Leaf t holds the row that is t-th in the tie order, so the leftmost maximum is the winner.
+    """
 
     cdef double[::1] tree
     cdef int32_t[::1] leaf
@@ -496,6 +411,14 @@ cdef class Tournament:
         for i in range(n):
             self.leaf[order[i]] = <int32_t>i
 
+    cdef void enter(self, Py_ssize_t row, double value) noexcept nogil:
+        self.tree[self.size + self.leaf[row]] = value
+
+    cdef void begin(self) noexcept nogil:
+        cdef Py_ssize_t node
+        for node in range(self.size - 1, 0, -1):
+            self.tree[node] = max(self.tree[2 * node], self.tree[2 * node + 1])
+
     cdef void put(self, Py_ssize_t row, double value) noexcept nogil:
         climb(self.tree, self.size + self.leaf[row], value)
 
@@ -509,6 +432,80 @@ cdef class Tournament:
             if self.tree[node] != self.tree[node // 2]:
                 node += 1
         return self.order[node - self.size]
+
+
+def pick_greedily(
+    const int64_t[::1] indptr,
+    const int32_t[::1] indices,
+    const double[::1] weights,
+    const double[::1] score,
+    const int32_t[::1] order,
+    const unsigned char[::1] candidate,
+    const int64_t[::1] included,
+    const int32_t[::1] group,
+    const int64_t[::1] budgets,
+    bint clamped,
+):
+    cdef Py_ssize_t i, e, step, n = score.shape[0], budget = 0
+    cdef int64_t pick
+    cdef int32_t g, j
+    cdef double sent
+    cdef Py_ssize_t n_groups = budgets.shape[0]
+    for i in range(n_groups):
+        budget += budgets[i]
+    current = np.array(score, dtype=np.float64)
+    picks = np.empty(budget, dtype=np.int64)
+    at_pick = np.empty(budget, dtype=np.float64)
+    members = np.argsort(group, kind="stable").astype(np.int32)
+    starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))]).astype(
+        np.int64
+    )
+    cdef double[::1] x = current
+    cdef int64_t[::1] picked = picks
+    cdef double[::1] value = at_pick
+    cdef Tournament game = Tournament(order)
+    cdef const int32_t[::1] member = members
+    cdef const int64_t[::1] start = starts
+    cdef vector[int64_t] left
+    cdef vector[unsigned char] open
+    with nogil:
+        left.resize(n_groups)
+        for i in range(n_groups):
+            left[i] = budgets[i]
+        open.assign(n, 0)
+        for i in range(n):
+            if candidate[i] and left[group[i]] > 0:
+                open[i] = 1
+                game.enter(i, x[i])
+        game.begin()
+        for step in range(budget):
+            if step < included.shape[0]:
+                pick = included[step]
+            else:
+                pick = game.best()
+            picked[step] = pick
+            value[step] = x[pick]
+            open[pick] = 0
+            game.put(pick, -INFINITY)
+            sent = x[pick]
+            if clamped and sent < 0:
+                sent = 0
+            for e in range(indptr[pick], indptr[pick + 1]):
+                j = indices[e]
+                if open[j]:
+                    x[j] -= weights[e] * sent
+                    game.put(j, x[j])
+            g = group[pick]
+            left[g] -= 1
+            if left[g] == 0 and n_groups > 1:
+                for i in range(start[g], start[g + 1]):
+                    if open[member[i]]:
+                        open[member[i]] = 0
+                        game.put(member[i], -INFINITY)
+    return picks, at_pick
+
+
+# --- other methods of selection ---------------------------------------------------------------
 
 
 def farthest_first(
@@ -538,7 +535,8 @@ def farthest_first(
         for i in range(n):
             if candidate[i]:
                 open[i] = 1
-                game.put(i, INFINITY)
+                game.enter(i, INFINITY)
+        game.begin()
         for step in range(budget):
             pick = included[step] if step < included.shape[0] else game.best()
             picked[step] = pick
@@ -604,7 +602,8 @@ def cover_greedily(
     with nogil:
         for i in range(n):
             if candidate[i]:
-                game.put(i, coverage_gain(indptr, indices, weights, demand, covered, i))
+                game.enter(i, coverage_gain(indptr, indices, weights, demand, covered, i))
+        game.begin()
         for step in range(budget):
             if step < included.shape[0]:
                 pick = included[step]
