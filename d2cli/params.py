@@ -174,7 +174,7 @@ class ScoreParams(FromPreset):
         Forward passes, each on the result of the one before.
     prune_hardest : float or "auto"
         Fraction of the hardest rows of each group taken out first. "auto" takes out what looks
-        mislabelled or is learned wrong, see `d2cli.stages.score.prune_automatically`.
+        mislabelled or is learned wrong, see `d2cli.stages.cutoff.prune_automatically`.
     ties : {"random", "row"}
         Order of equal difficulties in ``prune_hardest``.
     seed : int

@@ -8,11 +8,12 @@ from oracles import forward, undirected_edges
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import GraphParams, ScoreParams
+from d2cli.stages.cutoff import prune_hardest
 from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.kernel import edge_weights, median_distance
-from d2cli.stages.score import prune_hardest, score_rows
+from d2cli.stages.score import score_rows
 
 
 def graph_of(vectors, k=4):
