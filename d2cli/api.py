@@ -21,6 +21,7 @@ from d2cli.params import (
 from d2cli.stages.difficulty import orient, uniform_difficulty
 from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import Groups, group_by
+from d2cli.stages.held_out import score_by_probe
 from d2cli.stages.score import Scores, score_rows
 from d2cli.stages.selection import Selection, Wishes, select_coreset
 from d2cli.stages.vectors import as_vectors
@@ -78,6 +79,9 @@ def score(
     harder: Direction = "high",
     preset: PresetName = "default",
     group: ArrayLike | None = None,
+    vectors: ArrayLike | None = None,
+    labels: ArrayLike | None = None,
+    n_threads: int | None = None,
     **params: Any,  # noqa: ANN401
 ) -> Scores:
     """Pass difficulty over a graph.
@@ -93,6 +97,10 @@ def score(
     preset : {"default", "paper", "reference"}
     group : array, shape (n,), optional
         What ``prune_hardest`` cuts within.
+    vectors, labels : arrays, shape (n, d) and (n,), optional
+        What ``prune_hardest="probe"`` sees and predicts; both are needed for it, and a rate.
+    n_threads : int, optional
+        All processors if left out; does not change the result.
     **params
         Fields of `d2cli.params.ScoreParams`: rate, gamma_forward, kernel, bandwidth, rounds,
         prune_hardest, ties, seed.
@@ -107,7 +115,17 @@ def score(
         turned = uniform_difficulty(graph.n_samples)
     else:
         turned = orient(difficulty, harder, shift=chosen.shift)
-    return score_rows(graph, turned, chosen, groups=_groups(group))
+    if vectors is None or labels is None:
+        return score_rows(graph, turned, chosen, groups=_groups(group))
+    return score_by_probe(
+        graph,
+        turned,
+        chosen,
+        vectors=as_vectors(vectors, "l2"),
+        labels=group_by(np.asarray(labels)),
+        groups=_groups(group),
+        n_threads=n_threads or os.cpu_count() or 1,
+    )
 
 
 def select(

@@ -119,7 +119,7 @@ def compare(
             preset or "default",
             gamma_forward=opt.number_or_auto("gamma-forward", gamma_forward),
             rounds=rounds,
-            prune_hardest=opt.number_or_auto("prune-hardest", prune_hardest),
+            prune_hardest=opt.cutoff(prune_hardest),
             **both,
         ),
         {
@@ -196,7 +196,7 @@ def sweep(
             "gamma_forward": study.numbers_or_auto("gamma-forward", gamma_forward),
             "gamma_reverse": study.numbers_or_auto("gamma-reverse", gamma_reverse),
             "bandwidth": study.numbers_or_auto("bandwidth", bandwidth),
-            "prune_hardest": study.numbers_or_auto("prune-hardest", prune_hardest),
+            "prune_hardest": study.cutoffs(prune_hardest),
             "messages": study.words(messages),
             "rounds": study.whole_numbers("rounds", rounds),
         },

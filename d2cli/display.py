@@ -104,7 +104,7 @@ def print_scores(artifact: Any, status: str, output: str, note: Note) -> None:  
         + (f"; the {cut:,} hardest rows are out of the pool" if cut else "")
     )
     if results["cut_reason"]:
-        note(f"prune-hardest auto: {results['cut_reason']}")
+        note(f"prune-hardest: {results['cut_reason']}")
 
 
 def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None:  # noqa: ANN401
@@ -133,7 +133,7 @@ def summary(report: dict[str, Any]) -> list[str]:
         f"  {'':<36} {method_of(report):>10} {'random':>10}",
     ]
     if report["rows"]["cut_reason"]:
-        lines.insert(1, f"  prune-hardest auto: {report['rows']['cut_reason']}")
+        lines.insert(1, f"  prune-hardest: {report['rows']['cut_reason']}")
     lines += [
         f"  {what:<36} {ours:>10} {theirs:>10}" for what, ours, theirs in beside_random(report)
     ]

@@ -8,6 +8,7 @@ import typer
 from d2cli.errors import ParameterError
 from d2cli.params import (
     AUTO,
+    PROBE,
     Auto,
     Backend,
     Balance,
@@ -19,6 +20,7 @@ from d2cli.params import (
     Method,
     Metric,
     PresetName,
+    Probe,
     ScoreParams,
     SelectParams,
     Ties,
@@ -28,6 +30,24 @@ _graph = GraphParams()
 _dynamics = DynamicsParams()
 _score = ScoreParams()
 _select = SelectParams(rate=0.5)
+
+
+def cutoff(text: str) -> float | Auto | Probe:
+    """Read "auto", "probe" or a number as the value of --prune-hardest.
+
+    Raises
+    ------
+    ParameterError
+        If it is none of them.
+    """
+    if text in (AUTO, PROBE):
+        return text
+    try:
+        return float(text)
+    except ValueError as error:
+        raise ParameterError(
+            f"prune-hardest is '{text}', expected a number, auto or probe"
+        ) from error
 
 
 def number_or_auto(option: str, text: str | None) -> float | Auto | None:
@@ -211,9 +231,29 @@ PruneHardest = Annotated[
     str,
     typer.Option(
         "--prune-hardest",
-        metavar="NUMBER|auto",
+        metavar="NUMBER|auto|probe",
         help="Fraction of the hardest rows of each group to take out first (label noise). auto: "
-        "what looks mislabelled, and a part of what is learned wrong; needs aum or another margin.",
+        "what looks mislabelled, and a part of what is learned wrong; needs aum or another margin. "
+        "probe: the fraction that predicts --labels of held-out rows best; needs 'd2cli[eval]'.",
+    ),
+]
+ProbeLabels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="COLREF",
+        help="Class of every row, for --prune-hardest probe.",
+        show_default=False,
+    ),
+]
+ProbeEmbedding = Annotated[
+    str | None,
+    typer.Option(
+        "--embedding",
+        "-e",
+        metavar="COLREF",
+        help="FILE or FILE::COLUMN of vectors, for --prune-hardest probe.",
+        show_default=False,
     ),
 ]
 MessagesOption = Annotated[

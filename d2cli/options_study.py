@@ -6,8 +6,8 @@ from typing import Annotated
 import typer
 
 from d2cli.errors import ParameterError
-from d2cli.options import number_or_auto
-from d2cli.params import Auto, DynamicsParams, LogValues
+from d2cli.options import cutoff, number_or_auto
+from d2cli.params import Auto, DynamicsParams, LogValues, Probe
 
 _dynamics = DynamicsParams()
 
@@ -165,7 +165,8 @@ GammaReverseList = Annotated[
 ]
 BandwidthList = Annotated[str, typer.Option("--bandwidth", metavar="LIST", help="Numbers or auto.")]
 PruneHardestList = Annotated[
-    str, typer.Option("--prune-hardest", metavar="LIST", help="Fractions to cut first, or auto.")
+    str,
+    typer.Option("--prune-hardest", metavar="LIST", help="Fractions, auto or probe."),
 ]
 MessagesList = Annotated[str, typer.Option("--messages", metavar="LIST", help="signed, clamped.")]
 RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]
@@ -192,6 +193,11 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
         return tuple(int(part) for part in text.split(","))
     except ValueError as error:
         raise ParameterError(f"{option} is '{text}', expected numbers like 5,10") from error
+
+
+def cutoffs(text: str) -> tuple[float | Auto | Probe, ...]:
+    """Read fractions, auto or probe, separated by commas."""
+    return tuple(cutoff(part.strip()) for part in text.split(","))
 
 
 def numbers_or_auto(option: str, text: str) -> tuple[float | Auto | None, ...]:

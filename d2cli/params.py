@@ -30,9 +30,11 @@ Method = Literal[
 ]
 PresetName = Literal["default", "paper", "reference"]
 Auto = Literal["auto"]
+Probe = Literal["probe"]
 LogValues = Literal["auto", "logits", "probabilities"]
 
 AUTO: Auto = "auto"
+PROBE: Probe = "probe"
 GAMMA_FORWARD_WITHOUT_RATE = 0.25
 SMALLEST_RATE = 0.1  # rates below it use its gammas
 EL2N_EPOCHS, WINDOW = 5, 10
@@ -172,9 +174,10 @@ class ScoreParams(FromPreset):
         See `d2cli.stages.kernel`.
     rounds : int
         Forward passes, each on the result of the one before.
-    prune_hardest : float or "auto"
+    prune_hardest : float, "auto" or "probe"
         Fraction of the hardest rows of each group taken out first. "auto" takes out what looks
-        mislabelled or is learned wrong, see `d2cli.stages.cutoff.prune_automatically`.
+        mislabelled or is learned wrong, see `d2cli.stages.cutoff.prune_automatically`;
+        "probe" tries fractions on rows held out, see `d2cli.stages.held_out`, and needs a rate.
     ties : {"random", "row"}
         Order of equal difficulties in ``prune_hardest``.
     seed : int
@@ -189,7 +192,7 @@ class ScoreParams(FromPreset):
     kernel: Kernel = "gaussian"
     bandwidth: float | Auto = AUTO
     rounds: int = 1
-    prune_hardest: float | Auto = 0.0
+    prune_hardest: float | Auto | Probe = 0.0
     ties: Ties = "random"
     seed: int = 0
     neighbor_floor: float | None = None
@@ -202,8 +205,8 @@ class ScoreParams(FromPreset):
         if not 0 <= self.rounds <= 1000:
             raise ParameterError(f"rounds is {self.rounds}, expected 0 to 1,000")
         cut = self.prune_hardest
-        if cut != AUTO and not 0 <= float(cut) <= 1:
-            raise ParameterError(f"prune-hardest is {cut}, expected 0 to 1, or auto")
+        if cut not in (AUTO, PROBE) and not 0 <= float(cut) <= 1:
+            raise ParameterError(f"prune-hardest is {cut}, expected 0 to 1, auto or probe")
         _check_choice("kernel", self.kernel, ("gaussian", "exponential"))
         _check_choice("ties", self.ties, ("random", "row"))
         check_seed(self.seed)

@@ -106,6 +106,14 @@ def read_embedding(
     return Embedding(ref.where, vectors, rows, labels, digests)
 
 
+def read_vectors_of(sources: Sources, text: str, rows: Rows) -> NDArray[Any]:
+    """Read vectors (n, d) of rows that are known."""
+    ref = resolve(text, "embedding", sources, rows.source)
+    vectors = read_vectors(ref)
+    matched = rows.rows_of(ref, len(vectors))
+    return vectors if matched is None else vectors[matched]
+
+
 def read_difficulty(
     sources: Sources, text: str, rows: Rows, harder: Direction | None
 ) -> DifficultyColumn:

@@ -127,7 +127,7 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"- difficulty: {escape(direction_text(report))}",
         f"- pool: {rows['pool']:,} rows; included {rows['included']:,}, "
         f"excluded {rows['excluded']:,}",
-        *([f"- prune-hardest auto: {escape(rows['cut_reason'])}"] if rows["cut_reason"] else []),
+        *([f"- prune-hardest: {escape(rows['cut_reason'])}"] if rows["cut_reason"] else []),
         f"- picks with a negative score: {_percent(report['picks']['negative_share'])}",
         f"- graph: {report['graph']['backend']}, {recall_text(report)}",
         *(f"- **warning:** {escape(text)}" for text in report["warnings"]),

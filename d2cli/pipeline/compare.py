@@ -16,6 +16,7 @@ from d2cli.pipeline.cells import CellJob, run_cells
 from d2cli.pipeline.contest import check_places, check_targets, read_contest
 from d2cli.pipeline.run import Run, open_cache_folder
 from d2cli.stages.comparison import conclude, summarize_cells
+from d2cli.stages.held_out import run_trial
 from d2cli.stages.trials import HOLD_OUT, Trials
 from d2cli.stages.vectors import as_vectors
 
@@ -140,7 +141,7 @@ def run_compare(
     asked = [
         CellJob(
             {**shared, "method": method, "rate": rate, "seed": seed},
-            partial(trials.run, method, rate, seed),
+            partial(run_trial, trials, method, rate, seed),
         )
         for rate in params.rates
         for method in methods

@@ -1,17 +1,21 @@
 """``d2 score``: a graph and a difficulty to a scores file."""
 
 import os
-from dataclasses import asdict, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from d2cli.errors import InputError
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError, ParameterError
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
+from d2cli.files.digests import digest_array
 from d2cli.files.inputs import (
     DifficultyColumn,
     Labels,
     read_difficulty,
     read_group,
+    read_vectors_of,
     refuse_known_source,
     rows_like,
 )
@@ -19,54 +23,115 @@ from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, ids_of, scores_results, scores_table
-from d2cli.params import Direction, ScoreParams
+from d2cli.params import PROBE, Direction, ScoreParams
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
-from d2cli.stages.score import score_rows
+from d2cli.stages.held_out import score_by_probe
+from d2cli.stages.score import Scores, score_rows
+from d2cli.stages.vectors import as_vectors
 
 
-def make_scores(
-    graph: Artifact,
-    column: DifficultyColumn,
-    params: ScoreParams,
-    group: Labels | None,
-    key: str,
-    inputs: dict[str, str],
-) -> Artifact:
-    """Run the forward pass and seal the scores."""
-    difficulty = column.orient(shift=params.shift)
-    groups = group.groups if group else None
-    try:
-        scores = score_rows(graph_of(graph), difficulty, params, groups=groups)
-    except InputError as error:
-        raise error.at(column.where) from None
-    return seal(
-        "scores",
-        scores_table(scores, ids_of(graph)),
-        key=key,
-        parameters=_score_parameters(column, params),
-        inputs=inputs,
-        results=scores_results(scores),
-    )
+@dataclass(frozen=True, eq=False)
+class Judge:
+    """What ``prune_hardest="probe"`` decides by: vectors as stored (n, d) and their labels."""
+
+    vectors: NDArray[Any]
+    labels: Labels
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """Digests of both."""
+        return {"probe": digest_array(self.vectors), "labels": self.labels.digest}
 
 
-def _score_parameters(column: DifficultyColumn, params: ScoreParams) -> dict[str, Any]:
-    return {**asdict(params), "difficulty": column.name, "harder": column.direction}
+@dataclass(frozen=True, eq=False)
+class Scoring:
+    """Everything that scores depend on.
+
+    Attributes
+    ----------
+    graph : Artifact
+    column : DifficultyColumn
+    params : ScoreParams
+    group : Labels or None
+    judge : Judge or None
+        There if, and only if, the cutoff is left to the probe.
+    """
+
+    graph: Artifact
+    column: DifficultyColumn
+    params: ScoreParams
+    group: Labels | None
+    judge: Judge | None
+
+    @property
+    def parameters(self) -> dict[str, Any]:
+        """The parameters, with name and direction of the difficulty."""
+        column = self.column
+        return {**asdict(self.params), "difficulty": column.name, "harder": column.direction}
+
+    @property
+    def inputs(self) -> dict[str, str]:
+        """Digests of the inputs."""
+        found = {"graph": self.graph.digest, "difficulty": self.column.digest}
+        if self.group:
+            found["group"] = self.group.digest
+        return {**found, **self.judge.digests} if self.judge else found
+
+    @property
+    def key(self) -> str:
+        """What the scores depend on."""
+        return stage_key("scores", STAGE_VERSIONS["scores"], self.parameters, self.inputs)
+
+    def make(self, run: Run) -> Artifact:
+        """Run the forward pass and seal the scores."""
+        try:
+            scores = self._score(run)
+        except InputError as error:
+            raise error.at(self.column.where) from None
+        return seal(
+            "scores",
+            scores_table(scores, ids_of(self.graph)),
+            key=self.key,
+            parameters=self.parameters,
+            inputs=self.inputs,
+            results=scores_results(scores),
+        )
+
+    def _score(self, run: Run) -> Scores:
+        graph = graph_of(self.graph)
+        difficulty = self.column.orient(shift=self.params.shift)
+        groups = self.group.groups if self.group else None
+        if self.judge is None:
+            return score_rows(graph, difficulty, self.params, groups=groups)
+        return score_by_probe(
+            graph,
+            difficulty,
+            self.params,
+            vectors=as_vectors(self.judge.vectors, self.graph.meta["parameters"]["metric"]),
+            labels=self.judge.labels.groups,
+            groups=groups,
+            n_threads=run.n_threads,
+            on_progress=run.on_progress,
+        )
 
 
-def _score_inputs(
-    graph: Artifact, column: DifficultyColumn, group: Labels | None
-) -> dict[str, str]:
-    inputs = {"graph": graph.digest, "difficulty": column.digest}
-    return {**inputs, "group": group.digest} if group else inputs
-
-
-def scores_key_and_inputs(
-    graph: Artifact, column: DifficultyColumn, params: ScoreParams, group: Labels | None
-) -> tuple[str, dict[str, str]]:
-    """Return what scores depend on, and the digests of their inputs."""
-    inputs = _score_inputs(graph, column, group)
-    parameters = _score_parameters(column, params)
-    return stage_key("scores", STAGE_VERSIONS["scores"], parameters, inputs), inputs
+def check_judge(params: ScoreParams, labels: str | None, embedding: str | None) -> None:
+    """Refuse a probe without labels, vectors or rate, and labels that nothing uses."""
+    if params.prune_hardest != PROBE:
+        if labels:
+            raise ParameterError("--labels is only used by --prune-hardest probe")
+        return
+    if not labels:
+        raise ParameterError(
+            "--prune-hardest probe needs the labels that a probe predicts", hint="add --labels"
+        )
+    if not embedding:
+        raise ParameterError(
+            "--prune-hardest probe needs the vectors that a probe sees",
+            hint="add --embedding FILE::COLUMN, or use `d2 prune`",
+        )
+    if params.rate is None:
+        raise ParameterError("--prune-hardest probe needs a rate", hint="add --rate")
 
 
 def run_score(
@@ -77,6 +142,8 @@ def run_score(
     difficulty: str,
     harder: Direction | None = None,
     group: str | None = None,
+    labels: str | None = None,
+    embedding: str | None = None,
     id_: str | None = None,
     output: str = STDIN,
 ) -> Artifact:
@@ -94,29 +161,36 @@ def run_score(
         Needed unless the score's name is known.
     group, id_ : str, optional
         COLREFs.
+    labels, embedding : str, optional
+        COLREFs of what the probe of ``prune_hardest`` predicts and sees.
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
     """
     if output != STDIN:
         check_suffix(Path(output), ARTIFACT_SUFFIXES, "a scores file")
+    check_judge(params, labels, embedding)
     graph = read_artifact(graph_ref, "graph")
     rows = rows_like(graph.name, graph.table.num_rows, ids_of(graph), id_)
     column = read_difficulty(run.sources, difficulty, rows, harder)
-    labels = read_group(run.sources, group, rows) if group else None
+    budgets = read_group(run.sources, group, rows) if group else None
+    judge = None
+    if labels and embedding:
+        vectors = read_vectors_of(run.sources, embedding, rows)
+        judge = Judge(vectors, read_group(run.sources, labels, rows))
     place = checked_place(run, output, graph_ref)
     if place is not None:
         refuse_known_source(place, [graph])
-    key, inputs = scores_key_and_inputs(graph, column, params, labels)
+    scoring = Scoring(graph, column, params, budgets, judge)
     if place is None or not Path(graph_ref).is_file():  # no path to find it by: it comes along
         path = None
     else:
         path = os.path.relpath(os.path.realpath(graph_ref), os.path.realpath(place.parent))
 
     def make() -> Artifact:
-        scores = make_scores(graph, column, params, labels, key, inputs)
+        scores = scoring.make(run)
         return replace(scores, graph=graph) if path is None else scores
 
-    artifact = run_stage(run, "scores", key, place, make, graph_path=path)
+    artifact = run_stage(run, "scores", scoring.key, place, make, graph_path=path)
     if place is None:
         write_stdout(to_stream(artifact))
     return artifact

@@ -14,6 +14,7 @@ from d2cli.pipeline.cells import CellJob, run_cells
 from d2cli.pipeline.contest import Contest, check_places, check_targets, read_contest
 from d2cli.pipeline.run import Run, open_cache_folder
 from d2cli.stages.graph import KnnGraph
+from d2cli.stages.held_out import run_trial
 from d2cli.stages.sweep import (
     Setting,
     best_of,
@@ -95,7 +96,7 @@ def run_sweep(
         for rate in rates:
             for seed in range(repetitions):
                 about = {**depends_on, **asdict(setting), "rate": rate, "seed": seed}
-                jobs.append(CellJob(about, partial(trials.run, "d2", rate, seed)))
+                jobs.append(CellJob(about, partial(run_trial, trials, "d2", rate, seed)))
                 asked.append((setting, rate))
     by_setting: dict[tuple[Setting, float], list[Any]] = {}
     for place_of, cell in zip(asked, run_cells(run, jobs, folder, phase="sweeping"), strict=True):

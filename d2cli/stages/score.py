@@ -6,7 +6,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
-from d2cli.params import AUTO, ScoreParams
+from d2cli.params import AUTO, PROBE, ScoreParams
 from d2cli.stages._kernels import sum_messages
 from d2cli.stages.adjacency import Adjacency
 from d2cli.stages.cutoff import prune_automatically, prune_hardest
@@ -34,7 +34,7 @@ class Scores:
     direction, shift
         See `d2cli.stages.difficulty.Difficulty`.
     cut_reason : str
-        Why "auto" took rows out or did not; empty for a given fraction.
+        Why "auto" or "probe" took rows out or did not; empty for a given fraction.
     """
 
     difficulty: NDArray[np.float64]
@@ -126,7 +126,7 @@ def score_rows(
     InputError
         If the numbers of rows differ, or the sums overflow.
     ParameterError
-        If nothing is left in the pool.
+        If nothing is left in the pool, or for "probe", which `d2cli.stages.held_out` resolves.
     """
     values = difficulty.values
     if len(values) != graph.n_samples:
@@ -134,6 +134,8 @@ def score_rows(
     groups = groups or graph.groups or one_group(graph.n_samples)
     order = tie_order(graph.n_samples, params.ties, params.seed)
     reason = ""
+    if params.prune_hardest == PROBE:
+        raise ParameterError("prune-hardest probe needs vectors and labels")
     if params.prune_hardest == AUTO:
         pool, reason = prune_automatically(
             difficulty, params.rate, groups=groups, order=order, available=available

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from d2cli.errors import ParameterError
-from d2cli.params import AUTO, Auto, GraphParams, Messages, Metric, ScoreParams, SelectParams
+from d2cli.params import AUTO, Auto, GraphParams, Messages, Metric, Probe, ScoreParams, SelectParams
 from d2cli.stages.comparison import Cell, bootstrap_difference
 from d2cli.stages.graph import KnnGraph
 
@@ -23,7 +23,7 @@ class Setting:
     gamma_forward: float | Auto = AUTO
     gamma_reverse: float | Auto = AUTO
     bandwidth: float | Auto = AUTO
-    prune_hardest: float | Auto = 0.0
+    prune_hardest: float | Auto | Probe = 0.0
     messages: Messages = "signed"
     rounds: int = 1
 

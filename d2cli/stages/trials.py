@@ -12,7 +12,7 @@ from d2cli.stages.difficulty import Difficulty
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups
 from d2cli.stages.probe import probe_linearly, standardize, vote_of_neighbors
-from d2cli.stages.score import score_rows
+from d2cli.stages.score import Scores, score_rows
 from d2cli.stages.selection import select_coreset
 from d2cli.stages.vectors import Vectors
 
@@ -41,6 +41,8 @@ class Trials:
     select_given : dict
         Fields of `SelectParams` but rate, keep, method and seed; None where not given.
     preset : str
+    available : bool array, shape (n,), optional
+        Rows that pools are drawn from; all if left out.
     """
 
     graph: KnnGraph
@@ -52,32 +54,43 @@ class Trials:
     score_params: ScoreParams
     select_given: dict[str, Any]
     preset: Any
+    available: NDArray[np.bool_] | None = None
 
     def pool(self, seed: int) -> NDArray[np.bool_]:
         """Return the rows that may be selected with a seed.
 
-        Nine tenths with a test file, all but a fifth of every class without one, and all rows
-        where there are no labels to test by.
+        Of those available: nine tenths with a test file, all but a fifth of every class without
+        one, and all where there are no labels to test by.
         """
         rng = np.random.default_rng([seed, 1])
-        pool = np.ones(self.graph.n_samples, dtype=np.bool_)
+        some = self.available
+        pool = np.ones(self.graph.n_samples, dtype=np.bool_) if some is None else some.copy()
         if self.labels is None:
             return pool
         if self.test is not None:
-            pool[rng.permutation(len(pool))[: round((1 - SUBSAMPLE) * len(pool))]] = False
+            rows = np.flatnonzero(pool)
+            pool[rng.permutation(rows)[: round((1 - SUBSAMPLE) * len(rows))]] = False
             return pool
-        for rows in self.labels.rows():
+        for members in self.labels.rows():
+            rows = members[pool[members]]
             out = max(round(HOLD_OUT * len(rows)), int(len(rows) > 1))
             pool[rng.permutation(rows)[:out]] = False
         return pool
 
+    def held_out(self, pool: NDArray[np.bool_]) -> NDArray[np.bool_]:
+        """Return the available rows outside a pool."""
+        return ~pool if self.available is None else self.available & ~pool
+
+    def score(self, rate: float, seed: int, pool: NDArray[np.bool_]) -> Scores:
+        """Return the scores of a pool of rows."""
+        made = replace(self.score_params, rate=rate, seed=seed)
+        return score_rows(self.graph, self.difficulty, made, groups=self.group, available=pool)
+
     def select(
-        self, method: Method, rate: float, seed: int, pool: NDArray[np.bool_]
+        self, method: Method, rate: float, seed: int, pool: NDArray[np.bool_], scores: Scores
     ) -> NDArray[np.bool_]:
         """Return the rows that a method keeps of a pool, bool (n,)."""
         n_pool = int(pool.sum())
-        made = replace(self.score_params, rate=rate, seed=seed)
-        scores = score_rows(self.graph, self.difficulty, made, groups=self.group, available=pool)
         given = dict(self.select_given)
         if given.get("gamma_reverse") in (None, AUTO):  # of this rate, not of the share of all rows
             of_rate = SelectParams.from_preset(self.preset, rate=rate, **given)
@@ -91,7 +104,7 @@ class Trials:
     def run(self, method: Method, rate: float, seed: int) -> Cell:
         """Select, and with labels train and test."""
         pool = self.pool(seed)
-        kept = self.select(method, rate, seed, pool)
+        kept = self.select(method, rate, seed, pool, self.score(rate, seed, pool))
         right = self._test(kept, pool) if self.labels is not None else {}
         figures = describe(self.graph, self.difficulty.values, kept, pool, self.labels)
         return Cell(method, rate, seed, kept, right, figures)
@@ -102,7 +115,8 @@ class Trials:
         """Return for each probe which test rows it predicts right."""
         assert self.labels is not None
         codes = self.labels.codes
-        test = (self.vectors[~pool], codes[~pool]) if self.test is None else self.test
+        out = self.held_out(pool)
+        test = (self.vectors[out], codes[out]) if self.test is None else self.test
         train, points = standardize(self.vectors[kept], test[0])
         return {
             "linear": probe_linearly(train, codes[kept], points) == test[1],
