@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from d2cli.params import (
+    Auto,
     Backend,
     Direction,
     GraphParams,
@@ -103,7 +104,8 @@ def score(
         All processors if left out; does not change the result.
     **params
         Fields of `d2cli.params.ScoreParams`: rate, gamma_forward, kernel, bandwidth, rounds,
-        prune_hardest, ties, seed.
+        prune_hardest (0 if left out: an array has no name that says whether it is a margin), ties,
+        seed.
 
     Returns
     -------
@@ -174,6 +176,7 @@ def prune(
     preset: PresetName = "default",
     group: ArrayLike | None = None,
     within: ArrayLike | None = None,
+    prune_hardest: float | Auto = 0.0,
     n_neighbors: int = 10,
     metric: Metric = "l2",
     n_threads: int | None = None,
@@ -186,6 +189,8 @@ def prune(
     difficulty : array, shape (n,), or None
     rate, keep : float or int
         Fraction removed, or rows kept; one of them.
+    prune_hardest : float or "auto"
+        Cutoff. The commands use "auto" where a column is called aum or margin; arrays have no name.
     harder, preset, group, within, n_neighbors, metric, n_threads
         As in `graph`, `score` and `select`.
 
@@ -203,7 +208,9 @@ def prune(
         difficulty,
         harder=harder,
         preset=preset,
+        group=group,
         rate=budget.rate_of(neighbors.n_samples),
+        prune_hardest=prune_hardest,
     )
     return select(scores, neighbors, preset=preset, group=group, rate=rate, keep=keep).rows
 

@@ -32,7 +32,7 @@ _score = ScoreParams()
 _select = SelectParams(rate=0.5)
 
 
-def cutoff(text: str) -> float | Auto | Probe:
+def cutoff(text: str | None) -> float | Auto | Probe | None:
     """Read "auto", "probe" or a number as the value of --prune-hardest.
 
     Raises
@@ -40,7 +40,7 @@ def cutoff(text: str) -> float | Auto | Probe:
     ParameterError
         If it is none of them.
     """
-    if text in (AUTO, PROBE):
+    if text is None or text in (AUTO, PROBE):
         return text
     try:
         return float(text)
@@ -48,6 +48,15 @@ def cutoff(text: str) -> float | Auto | Probe:
         raise ParameterError(
             f"prune-hardest is '{text}', expected a number, auto or probe"
         ) from error
+
+
+def given(context: typer.Context) -> tuple[str, ...]:
+    """Return the names of the options that stand on the command line, with underscores."""
+    return tuple(
+        name
+        for name in context.params
+        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+    )
 
 
 def number_or_auto(option: str, text: str | None) -> float | Auto | None:
@@ -228,13 +237,15 @@ Bandwidth = Annotated[
 ]
 Rounds = Annotated[int, typer.Option(help="Forward passes, each on the result before.")]
 PruneHardest = Annotated[
-    str,
+    str | None,
     typer.Option(
         "--prune-hardest",
         metavar="NUMBER|auto|probe",
         help="Fraction of the hardest rows of each group to take out first (label noise). auto: "
         "what looks mislabelled, and a part of what is learned wrong; needs aum or another margin. "
-        "probe: the fraction that predicts --labels of held-out rows best; needs 'd2cli[eval]'.",
+        "probe: the fraction that predicts --labels of held-out rows best; needs 'd2cli[eval]'. "
+        "[default: auto for aum or margin if the rate is known, else 0; 0 with the other presets]",
+        show_default=False,
     ),
 ]
 ProbeLabels = Annotated[
@@ -308,7 +319,8 @@ Include = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
-        help="Ids or rows to keep in any case; they take the first ranks, in file order.",
+        help="Ids or rows to keep in any case, cut off or not; they take the first ranks, in file "
+        "order.",
         show_default=False,
     ),
 ]
@@ -376,5 +388,5 @@ SettingsFile = Annotated[
 
 K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
 RECALL, SEED = _graph.recall, _graph.seed
-ROUNDS, PRUNE_HARDEST, BALANCE = _score.rounds, f"{_score.prune_hardest:g}", _select.balance
+ROUNDS, BALANCE = _score.rounds, _select.balance
 METHOD = _select.method

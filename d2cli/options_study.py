@@ -165,8 +165,13 @@ GammaReverseList = Annotated[
 ]
 BandwidthList = Annotated[str, typer.Option("--bandwidth", metavar="LIST", help="Numbers or auto.")]
 PruneHardestList = Annotated[
-    str,
-    typer.Option("--prune-hardest", metavar="LIST", help="Fractions, auto or probe."),
+    str | None,
+    typer.Option(
+        "--prune-hardest",
+        metavar="LIST",
+        help="Fractions, auto or probe. [default: as in `d2 prune`]",
+        show_default=False,
+    ),
 ]
 MessagesList = Annotated[str, typer.Option("--messages", metavar="LIST", help="signed, clamped.")]
 RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]
@@ -195,8 +200,10 @@ def whole_numbers(option: str, text: str) -> tuple[int, ...]:
         raise ParameterError(f"{option} is '{text}', expected numbers like 5,10") from error
 
 
-def cutoffs(text: str) -> tuple[float | Auto | Probe, ...]:
-    """Read fractions, auto or probe, separated by commas."""
+def cutoffs(text: str | None) -> tuple[float | Auto | Probe | None, ...]:
+    """Read fractions, auto or probe, separated by commas; none if left out."""
+    if text is None:
+        return ()
     return tuple(cutoff(part.strip()) for part in text.split(","))
 
 

@@ -5,7 +5,7 @@ on real data, ``paper`` is the method as published, ``reference`` the authors' r
 """
 
 import math
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from typing import Any, Literal, Self, get_args
 
 from d2cli.errors import ParameterError
@@ -45,7 +45,8 @@ class Preset:
     """Defaults of the method's parameters.
 
     ``neighbor_floor`` is the least difficulty a neighbour counts with in the forward sum (None: no
-    floor), ``shift`` whether negative difficulties are shifted to start at 0.
+    floor), ``shift`` whether negative difficulties are shifted to start at 0, ``prune_hardest`` the
+    cutoff (None: see `ScoreParams.for_score`).
     """
 
     kernel: Kernel = "gaussian"
@@ -56,11 +57,12 @@ class Preset:
     ties: Ties = "random"
     neighbor_floor: float | None = None
     shift: bool = True
+    prune_hardest: float | None = None
 
 
 PRESETS: dict[PresetName, Preset] = {
     "default": Preset(),
-    "paper": Preset(bandwidth=1.0, gamma_forward=1.0, gamma_reverse=0.1),
+    "paper": Preset(bandwidth=1.0, gamma_forward=1.0, gamma_reverse=0.1, prune_hardest=0.0),
     "reference": Preset(
         kernel="exponential",
         bandwidth=1.0,
@@ -69,6 +71,7 @@ PRESETS: dict[PresetName, Preset] = {
         ties="row",
         neighbor_floor=1e-7,
         shift=False,
+        prune_hardest=0.0,
     ),
 }
 
@@ -174,10 +177,11 @@ class ScoreParams(FromPreset):
         See `d2cli.stages.kernel`.
     rounds : int
         Forward passes, each on the result of the one before.
-    prune_hardest : float, "auto" or "probe"
+    prune_hardest : float, "auto", "probe" or None
         Fraction of the hardest rows of each group taken out first. "auto" takes out what looks
         mislabelled or is learned wrong, see `d2cli.stages.cutoff.prune_automatically`;
         "probe" tries fractions on rows held out, see `d2cli.stages.held_out`, and needs a rate.
+        None is settled by `for_score`; unsettled it is 0.
     ties : {"random", "row"}
         Order of equal difficulties in ``prune_hardest``.
     seed : int
@@ -192,7 +196,7 @@ class ScoreParams(FromPreset):
     kernel: Kernel = "gaussian"
     bandwidth: float | Auto = AUTO
     rounds: int = 1
-    prune_hardest: float | Auto | Probe = 0.0
+    prune_hardest: float | Auto | Probe | None = None
     ties: Ties = "random"
     seed: int = 0
     neighbor_floor: float | None = None
@@ -204,12 +208,24 @@ class ScoreParams(FromPreset):
         _check("bandwidth", self.bandwidth, least=0, open_end=True)
         if not 0 <= self.rounds <= 1000:
             raise ParameterError(f"rounds is {self.rounds}, expected 0 to 1,000")
-        cut = self.prune_hardest
+        cut = self.prune_hardest or 0.0
         if cut not in (AUTO, PROBE) and not 0 <= float(cut) <= 1:
             raise ParameterError(f"prune-hardest is {cut}, expected 0 to 1, auto or probe")
         _check_choice("kernel", self.kernel, ("gaussian", "exponential"))
         _check_choice("ties", self.ties, ("random", "row"))
         check_seed(self.seed)
+
+    def for_score(self, *, margin: bool) -> Self:
+        """Settle a cutoff that was left open: "auto" for a margin at a known rate, else 0.
+
+        Parameters
+        ----------
+        margin : bool
+            Whether the difficulty is known to be a margin, such as aum.
+        """
+        if self.prune_hardest is not None:
+            return self
+        return replace(self, prune_hardest=AUTO if margin and self.rate is not None else 0.0)
 
     @property
     def gamma_forward_value(self) -> float:

@@ -12,9 +12,10 @@ def test_functions_pick_what_the_command_picks(sample_data, tmp_path, d2):
     aum, label = table["aum"].to_numpy(), table["label"].to_numpy()
 
     graph = d2cli.graph(vectors, within=label)
-    scores = d2cli.score(graph, aum, harder="low", rate=0.9)
+    given = {"harder": "low", "rate": 0.9, "group": label, "prune_hardest": "auto"}
+    scores = d2cli.score(graph, aum, **given)
     selection = d2cli.select(scores, graph, rate=0.9, group=label)
-    rows = d2cli.prune(vectors, aum, harder="low", rate=0.9, group=label, within=label)
+    rows = d2cli.prune(vectors, aum, within=label, **given)
 
     code, _, _ = d2(
         *("prune", sample_data / "clinc150.parquet", "--difficulty", "aum", "--rate", 0.9),

@@ -724,3 +724,31 @@ def test_every_option_has_a_help_text_and_examples_come_first(d2, command):
     code, out, _ = d2(command, "--help")
     assert code == 0
     assert out.index(f"  d2 {command} ") < out.index("Options:")
+
+
+def test_a_column_called_aum_is_cut_unless_told_otherwise(table, d2):
+    start = ("prune", table, "--rate", 0.5, "--difficulty")
+    for more in (("aum",), ("aum", "--prune-hardest", "auto", "--force")):
+        assert "prune-hardest: " in d2(*start, *more)[2]
+    for more in (
+        ("aum", "--prune-hardest", 0),
+        ("aum", "--preset", "paper"),
+        ("aum", "--harder", "high"),
+        ("quality", "--harder", "low"),
+        ("uniform",),
+    ):
+        code, _, err = d2(*start, *more)
+        assert code == 0
+        assert "prune-hardest" not in err
+
+
+def test_included_rows_are_kept_though_the_cutoff_took_them_out(table, tmp_path, d2):
+    aum = pq.read_table(table)["aum"].to_numpy()
+    row = int(aum.argmin())
+    (tmp_path / "i.txt").write_text(f"row-{row}\n")
+    start = ("prune", table, "--difficulty", "aum", "--rate", 0.9, "--prune-hardest", 0.2)
+    _, without, _ = d2(*start)
+    code, out, _ = d2(*start, "--include", tmp_path / "i.txt", "--order", "rank")
+    assert code == 0
+    assert f"row-{row}" not in without.split()
+    assert out.split()[0] == f"row-{row}"

@@ -136,7 +136,9 @@ def test_compare_prints_a_table_and_writes_json_markdown_and_a_plot(blobs, d2):
     _, out, _ = d2(*compare(blobs, *test, "--json"))
     found = json.loads(out)
     assert [(row["method"], row["rate"]) for row in found["rows"]] == [
-        (method, rate) for rate in (0.5, 0.8) for method in ("random", "d2", "hardest")
+        (method, rate)
+        for rate in (0.5, 0.8)
+        for method in ("random", "random-cut", "d2", "hardest")
     ]
     assert all(row["kept"] == round(270 * (1 - row["rate"])) for row in found["rows"])
     assert all(0.5 < row["accuracy"]["linear"]["mean"] <= 1 for row in found["rows"])
@@ -158,7 +160,7 @@ def test_finished_cells_are_not_computed_again(blobs, d2, own_cache):
     path.write_bytes(path.read_bytes()[:-9])
     start = time.perf_counter()
     _, second, err = d2(*compare(blobs))
-    assert "8 of 12 cells are up to date" in err
+    assert "12 of 16 cells are up to date" in err
     assert first == second
     assert time.perf_counter() - start < 30
 

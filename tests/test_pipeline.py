@@ -52,7 +52,7 @@ def test_bytes_do_not_depend_on_threads_folder_or_time(chain, d2, tmp_path):
     d2("graph", other / "xemb.npy", "-j", 2, "-o", other / "g2.parquet")
     d2(
         *("score", other / "g2.parquet", "--difficulty", other / "xaum.npy", "--harder", "low"),
-        *("--rate", 0.8, "-o", other / "s2.parquet"),
+        *("--rate", 0.8, "--prune-hardest", "auto", "-o", other / "s2.parquet"),  # as for aum
     )
     d2("select", other / "s2.parquet", "--rate", 0.8, "-o", other / "k2.parquet")
     assert (other / "g2.parquet").read_bytes() == (chain / "g.parquet").read_bytes()
@@ -155,18 +155,18 @@ def test_scores_find_their_graph_after_both_moved(chain, d2):
     (chain / "new").mkdir()
     for name in ("g.parquet", "s.parquet"):
         (chain / name).rename(chain / "new" / name)
-    code, _, _ = d2("select", chain / "new/s.parquet", "--rate", 0.5, "-o", chain / "k.npy")
+    code, _, _ = d2("select", chain / "new/s.parquet", "--rate", 0.8, "-o", chain / "k.npy")
     assert code == 0
 
 
 def test_a_graph_that_has_gone_is_named_with_a_way_out(chain, d2):
     (chain / "g.parquet").rename(chain / "other.parquet")
-    code, _, err = d2("select", chain / "s.parquet", "--rate", 0.5)
+    code, _, err = d2("select", chain / "s.parquet", "--rate", 0.8)
     assert code == 4
     assert "g.parquet is not there any more" in err
     assert "--graph" in err
     code, _, _ = d2(
-        "select", chain / "s.parquet", "--rate", 0.5, "--graph", chain / "other.parquet"
+        "select", chain / "s.parquet", "--rate", 0.8, "--graph", chain / "other.parquet"
     )
     assert code == 0
 
@@ -174,7 +174,7 @@ def test_a_graph_that_has_gone_is_named_with_a_way_out(chain, d2):
 def test_a_graph_of_other_data_is_refused_naming_both(chain, d2):
     d2("graph", chain / "emb.npy", "-k", 3, "-o", chain / "g3.parquet")
     code, out, err = d2(
-        "select", chain / "s.parquet", "--rate", 0.5, "--graph", chain / "g3.parquet"
+        "select", chain / "s.parquet", "--rate", 0.8, "--graph", chain / "g3.parquet"
     )
     assert code == 4
     assert "g3.parquet: is not the graph that" in err
@@ -208,9 +208,9 @@ def test_select_takes_kernel_bandwidth_and_preset_from_the_scores(chain, d2):
 
 
 def test_select_says_when_the_scores_are_for_another_rate(chain, d2):
-    _, _, other = d2("select", chain / "s.parquet", "--rate", 0.5, "-o", chain / "k.npy")
+    _, _, other = d2("select", chain / "s.parquet", "--rate", 0.75, "-o", chain / "k.npy")
     assert "note: the scores were made for rate 0.8" in other
-    assert "`d2 score --rate 0.5` would use 3" in other
+    assert "`d2 score --rate 0.75` would use 0.7778" in other
     _, _, same = d2("select", chain / "s.parquet", "--rate", 0.8, "-o", chain / "k.npy")
     assert "note:" not in same
 

@@ -194,3 +194,21 @@ def test_prune_hardest_auto_never_cuts_more_than_the_rate(cloud):
 def test_prune_hardest_auto_needs_a_margin(triangle):
     with pytest.raises(ParameterError, match="needs a margin"):
         score_rows(triangle, orient([1, 2, 3], "high"), ScoreParams(prune_hardest="auto"))
+
+
+@pytest.mark.parametrize(
+    ("given", "margin", "settled"),
+    [
+        ({"rate": 0.9}, True, "auto"),
+        ({"rate": 0.9}, False, 0.0),
+        ({}, True, 0.0),
+        ({"rate": 0.9, "prune_hardest": 0.2}, True, 0.2),
+        ({"rate": 0.9, "prune_hardest": "auto"}, False, "auto"),
+    ],
+)
+def test_the_cutoff_of_a_margin_at_a_known_rate_is_auto(given, margin, settled):
+    chosen = ScoreParams.from_preset("default", **given).for_score(margin=margin)
+    assert chosen.prune_hardest == settled
+    if "prune_hardest" not in given:
+        paper = ScoreParams.from_preset("paper", **given)
+        assert paper.for_score(margin=margin).prune_hardest == 0

@@ -2,6 +2,7 @@
 
 import json
 import xml.etree.ElementTree as ET
+from dataclasses import asdict
 
 import numpy as np
 import pytest
@@ -126,3 +127,35 @@ def test_settings_that_are_no_sweep_are_refused(train, tmp_path, d2):
     code, _, err = d2(*args)
     assert code == 4
     assert "is not a sweep" in err
+
+
+def test_prune_uses_the_best_setting_but_for_what_is_given(train, tmp_path, d2):
+    def setting(rate, **knobs):
+        return {"rate": rate, "setting": {**asdict(Setting()), **knobs}}
+
+    best = [
+        setting(0.5, neighbors=3),
+        setting(
+            0.9,
+            neighbors=5,
+            metric="cosine",
+            gamma_forward=0.5,
+            gamma_reverse=0.3,
+            bandwidth=0.8,
+            prune_hardest=0.1,
+            messages="clamped",
+            rounds=2,
+        ),
+    ]
+    settings = tmp_path / "s.json"
+    settings.write_text(json.dumps({"kind": "d2 sweep", "best": best}))
+    start = ("prune", train, "--difficulty", "uniform", "--rate", 0.8, "--json", "-o")
+    code, out, err = d2(*start, tmp_path / "a.npy", "--settings", settings, "-k", 7)
+    assert code == 0, err
+    graph = json.loads(out)["parameters"]["graph"]
+    assert (graph["n_neighbors"], graph["metric"]) == (7, "cosine")
+    knobs = ("--gamma-forward", 0.5, "--gamma-reverse", 0.3, "--bandwidth", 0.8, "--rounds", 2)
+    more = ("--prune-hardest", 0.1, "--messages", "clamped", "-k", 7, "--metric", "cosine")
+    code, _, err = d2(*start, tmp_path / "b.npy", *knobs, *more)
+    assert code == 0, err
+    assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))

@@ -19,7 +19,7 @@ from d2cli.files.digests import digest_array, digest_labels
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import Sources
 from d2cli.params import Direction
-from d2cli.stages.difficulty import Difficulty, direction_of, orient, uniform_difficulty
+from d2cli.stages.difficulty import MARGINS, Difficulty, direction_of, orient, uniform_difficulty
 from d2cli.stages.groups import Groups
 from d2cli.stages.selection import Wishes
 
@@ -52,7 +52,10 @@ class Embedding:
 
 @dataclass(frozen=True, eq=False)
 class DifficultyColumn:
-    """Values of a score (None for uniform difficulty), their name and direction."""
+    """Values of a score (None for uniform difficulty), their name and direction.
+
+    ``margin`` says whether the name is that of a margin and low values are harder.
+    """
 
     where: str
     name: str | None
@@ -60,6 +63,7 @@ class DifficultyColumn:
     direction: Direction | None
     digest: str
     n_rows: int
+    margin: bool = False
 
     def orient(self, *, shift: bool) -> Difficulty:
         """Turn the values so that higher is harder; errors name the file."""
@@ -133,7 +137,13 @@ def read_difficulty(
     values = _matched(ref, read_numbers(ref), rows)
     name = ref.column.name or None  # a lone array's name is a path, which results do not hold
     return DifficultyColumn(
-        ref.where, name, values, direction, digest_array(values.astype(np.float64)), rows.n_rows
+        ref.where,
+        name,
+        values,
+        direction,
+        digest_array(values.astype(np.float64)),
+        rows.n_rows,
+        margin=direction == "low" and ref.title.lower() in MARGINS,
     )
 
 

@@ -1,7 +1,6 @@
 """``d2 compare``: every method at every rate beside random, by what a model learns of it."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,13 @@ from d2cli.params import Direction, GraphParams, Method, ScoreParams, SelectPara
 from d2cli.pipeline.cells import CellJob, run_cells
 from d2cli.pipeline.contest import check_places, check_targets, read_contest
 from d2cli.pipeline.run import Run, open_cache_folder
-from d2cli.stages.comparison import conclude, summarize_cells
+from d2cli.stages.comparison import Cell, conclude, summarize_cells
 from d2cli.stages.held_out import run_trial
 from d2cli.stages.trials import HOLD_OUT, Trials
 from d2cli.stages.vectors import as_vectors
 
 COMPARISON_VERSION = 1
+RANDOM_CUT = "random-cut"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -75,6 +75,8 @@ def run_compare(
 ) -> dict[str, Any]:
     """Compare methods over rates and seeds; finished cells are kept in the cache.
 
+    All methods but random share the cutoff; with one, "random-cut" shows random after it as well.
+
     Parameters
     ----------
     run : Run
@@ -115,6 +117,8 @@ def run_compare(
         group=group,
     )
     oriented = contest.column.orient(shift=score_params.shift)
+    at_a_rate = replace(score_params, rate=params.rates[0])
+    cut = at_a_rate.for_score(margin=contest.column.margin).prune_hardest
     check_places(run, output, plot)
     folder = open_cache_folder(run, cache_dir)
     artifact = contest.graph(run, folder, graph_params)
@@ -125,26 +129,37 @@ def run_compare(
         contest.classes,
         contest.test_points(graph_params.metric),
         contest.group.groups if contest.group else None,
-        score_params,
+        replace(score_params, prune_hardest=cut),
         select_given,
         preset,
     )
+    plain = replace(trials, score_params=replace(score_params, prune_hardest=0.0))
     _ = trials.graph.adjacency  # made once, before threads ask for it
     shared = {
         **contest.digests,
         "graph": artifact.digest,
-        "score": {**asdict(score_params), "rate": None, "seed": None},
         "select": select_given,
         "preset": preset,
     }
-    methods: Sequence[Method] = tuple(dict.fromkeys(("random", *params.methods)))
+    methods = tuple(dict.fromkeys(("random", *params.methods)))
+    contestants: list[tuple[str, Method, Trials]] = []
+    for method in methods:
+        contestants.append((method, method, plain if method == "random" else trials))
+        if method == "random" and cut != 0:
+            contestants.append((RANDOM_CUT, method, trials))
     asked = [
         CellJob(
-            {**shared, "method": method, "rate": rate, "seed": seed},
-            partial(run_trial, trials, method, rate, seed),
+            {
+                **shared,
+                "score": {**asdict(tried.score_params), "rate": None, "seed": None},
+                "method": name,
+                "rate": rate,
+                "seed": seed,
+            },
+            partial(_cell, name, tried, method, rate, seed),
         )
         for rate in params.rates
-        for method in methods
+        for name, method, tried in contestants
         for seed in range(params.seeds)
     ]
     cells = run_cells(run, asked, folder, phase="comparing")
@@ -160,7 +175,7 @@ def run_compare(
         "seeds": params.seeds,
         "parameters": {
             "graph": asdict(graph_params),
-            "score": {**asdict(score_params), "difficulty": contest.column.name},
+            "score": {**asdict(trials.score_params), "difficulty": contest.column.name},
             "select": {**select_given, "preset": preset},
         },
         "versions": library_versions(),
@@ -169,3 +184,7 @@ def run_compare(
         if place is not None:
             write_bytes(place, render_comparison(found, place.suffix.lower()))
     return found
+
+
+def _cell(name: str, trials: Trials, method: Method, rate: float, seed: int) -> Cell:
+    return replace(run_trial(trials, method, rate, seed), method=name)

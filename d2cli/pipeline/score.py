@@ -180,7 +180,7 @@ def run_score(
     place = checked_place(run, output, graph_ref)
     if place is not None:
         refuse_known_source(place, [graph])
-    scoring = Scoring(graph, column, params, budgets, judge)
+    scoring = Scoring(graph, column, params.for_score(margin=column.margin), budgets, judge)
     if place is None or not Path(graph_ref).is_file():  # no path to find it by: it comes along
         path = None
     else:

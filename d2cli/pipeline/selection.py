@@ -26,7 +26,6 @@ from d2cli.files.stages import (
     selection_results,
     selection_table,
 )
-from d2cli.files.sweeps import read_settings
 from d2cli.params import AUTO, ScoreParams, SelectParams
 from d2cli.pipeline.run import (
     COMPUTED,
@@ -36,6 +35,7 @@ from d2cli.pipeline.run import (
     run_cached,
     run_stage,
 )
+from d2cli.pipeline.settings import settings_for_select
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.report import summarize
 from d2cli.stages.selection import Wishes, may_be_kept, select_coreset
@@ -170,7 +170,7 @@ def run_select(
     scores = read_artifact(scores_ref, "scores")
     graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
     if settings is not None:
-        given = _use_settings(run, settings, given, scores)
+        given = settings_for_select(run, settings, given, scores)
     params = _inherit(scores, given, preset)
     params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
     rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
@@ -230,24 +230,6 @@ def _inherit(scores: Artifact, given: dict[str, Any], preset: Any) -> SelectPara
             **{key: value for key, value in inherited.items() if given.get(key) is None},
         }
     return SelectParams.from_preset(preset, **given)
-
-
-def _use_settings(
-    run: Run, settings: str, given: dict[str, Any], scores: Artifact
-) -> dict[str, Any]:
-    """Fill what is not given from a sweep; say which of its values belong to earlier stages."""
-    n = scores.table.num_rows
-    wanted = SelectParams(rate=given.get("rate"), keep=given.get("keep"))
-    best = read_settings(settings, wanted.rate_of(n), run.sources)
-    made = scores.meta["parameters"]
-    for knob in ("gamma_forward", "bandwidth", "rounds", "prune_hardest"):
-        if made[knob] != best[knob]:
-            run.note(
-                f"note: {settings} found {knob.replace('_', '-')} {best[knob]} best, but the "
-                f"scores were made with {made[knob]}"
-            )
-    usable = {knob: best[knob] for knob in ("gamma_reverse", "bandwidth", "messages")}
-    return {**given, **{key: v for key, v in usable.items() if given.get(key) is None}}
 
 
 def _note_other_rate(run: Run, scores: Artifact, params: SelectParams) -> None:

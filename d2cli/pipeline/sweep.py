@@ -92,7 +92,7 @@ def run_sweep(
     repetitions = seeds if contest.classes else 1
     asked: list[tuple[Setting, float]] = []
     jobs: list[CellJob] = []
-    for setting, trials, depends_on in _trials(run, contest, grid, graph_params, folder):
+    for setting, trials, depends_on in _trials(run, contest, grid, graph_params, rates[0], folder):
         for rate in rates:
             for seed in range(repetitions):
                 about = {**depends_on, **asdict(setting), "rate": rate, "seed": seed}
@@ -124,6 +124,7 @@ def _trials(
     contest: Contest,
     grid: list[Setting],
     graph_params: GraphParams,
+    rate: float,
     folder: Path | None,
 ) -> Iterator[tuple[Setting, Trials, dict[str, Any]]]:
     """Yield what each setting is tried with, and the digests it depends on."""
@@ -152,7 +153,8 @@ def _trials(
                     bandwidth=setting.bandwidth,
                     rounds=setting.rounds,
                     prune_hardest=setting.prune_hardest,
-                ),
+                    rate=rate,
+                ).for_score(margin=contest.column.margin),
                 {
                     "gamma_reverse": setting.gamma_reverse,
                     "bandwidth": setting.bandwidth,
@@ -160,4 +162,5 @@ def _trials(
                 },
                 "default",
             )
-            yield setting, trials, {**contest.digests, "graph": artifact.digest}
+            cut = trials.score_params.prune_hardest
+            yield setting, trials, {**contest.digests, "graph": artifact.digest, "cut": cut}

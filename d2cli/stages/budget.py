@@ -91,7 +91,7 @@ def group_budgets(
     if budget > sum(available):
         raise ParameterError(
             f"{budget:,} rows are to be kept, but only {sum(available):,} may be",
-            hint="raise --rate, lower --prune-hardest, or exclude fewer rows",
+            hint="raise --rate, lower --prune-hardest (of `d2 score`), or exclude fewer rows",
         )
     if sum(included) > budget:
         raise ParameterError(

@@ -105,9 +105,10 @@ def prune_automatically(
     left = pool.copy()
     for group in groups.rows():
         members = group[pool[group]]
-        count = min(hump[members].sum() + unlearned * factor * len(members), most * len(members))
+        wanted = hump[members].sum() + unlearned * factor * len(members)
+        count = min(math.floor(wanted + 0.5), math.floor(most * len(members)))
         hardest = members[np.lexsort((place[members], -difficulty.values[members]))]
-        left[hardest[: math.floor(count + 0.5)]] = False
+        left[hardest[:count]] = False
     total = int(pool.sum() - left.sum())
     reason = f"{total:,} rows cut: {noise.reason}"
     if not hump.any():

@@ -12,7 +12,8 @@ from d2cli.stages.defects import Defect
 HARDER_WHEN_HIGH = frozenset(
     ["forgetting", "el2n", "entropy", "loss", "variance", "grand", "perplexity", "uncertainty"]
 )
-HARDER_WHEN_LOW = frozenset(["aum", "margin", "confidence", "likelihood"])
+MARGINS = frozenset(["aum", "margin"])  # their sign says whether a row is learned right
+HARDER_WHEN_LOW = frozenset([*MARGINS, "confidence", "likelihood"])
 
 
 @dataclass(frozen=True, eq=False)

@@ -141,7 +141,7 @@ def score_rows(
             difficulty, params.rate, groups=groups, order=order, available=available
         )
     else:
-        fraction = float(params.prune_hardest)
+        fraction = float(params.prune_hardest or 0.0)
         pool = prune_hardest(values, fraction, groups=groups, order=order, available=available)
     if not pool.any():
         raise ParameterError(f"prune-hardest {params.prune_hardest} leaves no row")

@@ -73,21 +73,21 @@ NO_WISHES = Wishes(np.empty(0, np.int64), np.empty(0, np.int64))
 
 
 def may_be_kept(pool: NDArray[np.bool_], wishes: Wishes) -> NDArray[np.bool_]:
-    """Return which rows may be picked (n,): those of the pool that are not excluded.
+    """Return which rows may be picked (n,): those of the pool not excluded, and those included.
 
     Raises
     ------
     ParameterError
-        If an included row is excluded as well, or not in the pool.
+        If an included row is excluded as well.
     """
     candidate = pool.copy()
+    candidate[wishes.include] = True
     candidate[wishes.exclude] = False
     lost = wishes.include[~candidate[wishes.include]]
     if len(lost):
-        reason = "excluded as well" if pool[lost[0]] else "taken out by prune-hardest"
         raise ParameterError(
-            f"included row {lost[0]} is {reason} ({count_rows(len(lost))} in all)",
-            hint="take these rows off one of the lists, or lower --prune-hardest",
+            f"included row {lost[0]} is excluded as well ({count_rows(len(lost))} in all)",
+            hint="take these rows off one of the lists",
         )
     return candidate
 
@@ -104,8 +104,8 @@ def select_coreset(
 
     The pick p is the row of largest score among those not picked; each unpicked neighbour j then
     gets ``x_j -= w(d_pj; gamma_reverse) * x_p``, with ``max(x_p, 0)`` if messages are clamped.
-    Included rows are picked first, whatever their score. Rows of a group whose budget is used up
-    stop being candidates.
+    Included rows are picked first, whatever their score, and though a cutoff took them out.
+    Rows of a group whose budget is used up stop being candidates.
 
     Parameters
     ----------

@@ -23,7 +23,7 @@ class Setting:
     gamma_forward: float | Auto = AUTO
     gamma_reverse: float | Auto = AUTO
     bandwidth: float | Auto = AUTO
-    prune_hardest: float | Auto | Probe = 0.0
+    prune_hardest: float | Auto | Probe | None = None
     messages: Messages = "signed"
     rounds: int = 1
 
