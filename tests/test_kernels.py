@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from oracles import exact_neighbors, undirected_edges
 
-from d2cli.stages import _kernels as kernels
+from d2cli.stages import _messages, _neighbors
 
 
 def random_graph(rng, n, k):
@@ -27,7 +27,7 @@ def test_distance_of_three_and_four_is_five():
     points = np.array([[0, 0], [3, 4]], dtype=np.float32)
     rows = np.arange(2)
     one = np.array([0], dtype=np.int32)
-    neighbors, distances = kernels.nearest_of(
+    neighbors, distances = _neighbors.nearest_of(
         points, rows, one, np.array([0, 1]), np.array([1], dtype=np.int32), 1
     )
     assert neighbors.tolist() == [[1]]
@@ -40,7 +40,7 @@ def test_nearest_of_everything_is_the_exact_answer(seed, n, dim, wide):
     rng = np.random.default_rng(seed)
     points = rng.integers(-2, 3, (n, dim)).astype(np.float64 if wide else np.float32)
     everything = np.tile(np.arange(n, dtype=np.int32), n)
-    neighbors, distances = kernels.nearest_of(
+    neighbors, distances = _neighbors.nearest_of(
         points,
         np.arange(n),
         np.arange(n, dtype=np.int32),
@@ -56,7 +56,7 @@ def test_nearest_of_everything_is_the_exact_answer(seed, n, dim, wide):
 def test_distances_are_symmetric_to_the_last_bit():
     points = np.random.default_rng(0).normal(size=(40, 37)).astype(np.float32)
     n = len(points)
-    _, near = kernels.nearest_of(
+    _, near = _neighbors.nearest_of(
         points,
         np.arange(n),
         np.arange(n, dtype=np.int32),
@@ -73,8 +73,8 @@ def test_distances_are_symmetric_to_the_last_bit():
 
 def test_first_twins_are_the_lowest_equal_rows():
     points = np.array([[1, 2], [0.0, 1], [1, 2], [-0.0, 1], [3, 3]], dtype=np.float32)
-    assert kernels.first_twins(points, np.arange(5)).tolist() == [0, 1, 0, 1, 4]
-    assert kernels.first_twins(points, np.array([2, 3, 4, 0])).tolist() == [0, 1, 2, 0]
+    assert _neighbors.first_twins(points, np.arange(5)).tolist() == [0, 1, 0, 1, 4]
+    assert _neighbors.first_twins(points, np.array([2, 3, 4, 0])).tolist() == [0, 1, 2, 0]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
@@ -83,14 +83,14 @@ def test_first_twins_equal_a_dictionary(seed, n):
     points = np.random.default_rng(seed).integers(0, 2, (n, 3)).astype(np.float64)
     first = {}
     expected = [first.setdefault(tuple(point), i) for i, point in enumerate(points.tolist())]
-    assert kernels.first_twins(points, np.arange(n)).tolist() == expected
+    assert _neighbors.first_twins(points, np.arange(n)).tolist() == expected
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 6))
 @settings(max_examples=200, deadline=None)
 def test_undirected_union_equals_a_dictionary(seed, n, k):
     neighbors, distances = random_graph(np.random.default_rng(seed), n, k)
-    indptr, indices, lengths = kernels.undirected_union(neighbors, distances)
+    indptr, indices, lengths = _messages.undirected_union(neighbors, distances)
     edges = undirected_edges(neighbors, distances)
     for i in range(n):
         row = slice(indptr[i], indptr[i + 1])
@@ -103,7 +103,7 @@ def test_sum_messages_adds_in_order():
     indices = np.array([1, 2, 0, 1, 2], dtype=np.int32)
     weights = np.array([0.1, 0.2, 0.3, 0.4, 0.5])
     values = np.array([1.0, 10.0, 100.0])
-    sums = kernels.sum_messages(indptr, indices, weights, values)
+    sums = _messages.sum_messages(indptr, indices, weights, values)
     assert sums.tolist() == [0.1 * 10 + 0.2 * 100, 0.0, (0.3 * 1 + 0.4 * 10) + 0.5 * 100]
 
 
@@ -112,7 +112,7 @@ def test_nearest_marked_is_infinite_without_a_marked_neighbor():
     indices = np.array([1, 2, 0], dtype=np.int32)
     lengths = np.array([0.5, 0.25, 2.0], dtype=np.float32)
     marked = np.array([0, 1, 1], dtype=np.uint8)
-    found = kernels.nearest_marked(indptr, indices, lengths, marked)
+    found = _messages.nearest_marked(indptr, indices, lengths, marked)
     assert found.tolist() == [0.25, np.inf, np.inf]
 
 

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._kernels import nearest_marked, undirected_union
+from d2cli.stages._messages import nearest_marked, undirected_union
 
 
 @dataclass(frozen=True, eq=False)

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._kernels import CandidateBlock, nearest_of
+from d2cli.stages._neighbors import CandidateBlock, nearest_of
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.space import SearchSpace
 

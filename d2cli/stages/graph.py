@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.params import GraphParams
-from d2cli.stages._kernels import spread_to_twins
+from d2cli.stages._neighbors import spread_to_twins
 from d2cli.stages.adjacency import Adjacency, undirected
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.groups import Groups

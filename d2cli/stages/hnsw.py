@@ -11,7 +11,7 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._kernels import nearest_of
+from d2cli.stages._neighbors import nearest_of
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.space import SearchSpace
 

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.params import Method
-from d2cli.stages._kernels import cover_greedily, drop_near_duplicates, farthest_first
+from d2cli.stages._messages import cover_greedily, drop_near_duplicates, farthest_first
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups
 

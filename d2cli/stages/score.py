@@ -7,7 +7,7 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import AUTO, PROBE, ScoreParams
-from d2cli.stages._kernels import sum_messages
+from d2cli.stages._messages import sum_messages
 from d2cli.stages.adjacency import Adjacency
 from d2cli.stages.cutoff import prune_automatically, prune_hardest
 from d2cli.stages.difficulty import Difficulty

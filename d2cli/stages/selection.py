@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import SelectParams
-from d2cli.stages._kernels import pick_greedily
+from d2cli.stages._messages import pick_greedily
 from d2cli.stages.budget import group_budgets
 from d2cli.stages.defects import count_rows
 from d2cli.stages.graph import KnnGraph

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._kernels import first_twins
+from d2cli.stages._neighbors import first_twins
 from d2cli.stages.vectors import Vectors
 
 BLOCK_ROWS = 4096
