@@ -12,10 +12,8 @@ from typing import Any
 from d2cli import display, pipeline
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
-from d2cli.files.comparisons import to_lines
 from d2cli.files.publish import write_stdout
 from d2cli.files.sources import STDIN
-from d2cli.files.sweeps import sweep_lines
 from d2cli.params import (
     AUTO,
     DynamicsParams,
@@ -238,14 +236,14 @@ def _finish_selection(done: pipeline.Selected, run: pipeline.Run, targets: Targe
 
 def compare_params(
     rates: tuple[float, ...], methods: tuple[str, ...], seeds: int
-) -> pipeline.CompareParams:
+) -> "pipeline.CompareParams":
     """Return what is compared; checks rates and methods."""
     return pipeline.CompareParams(rates=rates, methods=methods, seeds=seeds)  # type: ignore[arg-type]
 
 
 def compare(
     source: str,
-    params: pipeline.CompareParams,
+    params: "pipeline.CompareParams",
     graph_params: GraphParams,
     score_params: ScoreParams,
     select_given: dict[str, Any],
@@ -274,6 +272,8 @@ def compare(
     if as_json:
         _print_json(found)
     else:
+        from d2cli.files.comparisons import to_lines
+
         write_stdout("\n".join([*to_lines(found), ""]).encode())
 
 
@@ -304,4 +304,6 @@ def sweep(
     if as_json:
         _print_json(found)
     else:
+        from d2cli.files.sweeps import sweep_lines
+
         write_stdout("\n".join([*sweep_lines(found), ""]).encode())

@@ -113,6 +113,8 @@ def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None
     for stage in stages:
         if stage["status"] == "up to date":
             note(f"{stage['stage']}: up to date")
+    if isinstance(note, Notes) and note.quiet:
+        return  # a report that nobody reads is not made
     if done.report is not None:
         for line in summary(done.report):
             note(line)

@@ -173,11 +173,20 @@ MetricOption = Annotated[
     Metric, typer.Option("--metric", help="cosine is l2 between unit vectors, 0 to 2.")
 ]
 BackendOption = Annotated[
-    Backend, typer.Option("--backend", help="auto is exact where that is at most as slow.")
+    Backend,
+    typer.Option(
+        "--backend",
+        help="exact; hnsw; cells: k-means cells, the fastest for clustered embeddings. auto: exact "
+        "where that is at most as slow, else hnsw. fast: the same, but cells where they reach "
+        "--recall.",
+    ),
 ]
 Recall = Annotated[
     float,
-    typer.Option(help="Target for hnsw: search effort rises until this share is found (0 to 1)."),
+    typer.Option(
+        help="Target for hnsw and cells: effort rises until this share of the neighbors of a "
+        "sample is found (0 to 1)."
+    ),
 ]
 Seed = Annotated[int, typer.Option(help="Of everything random.")]
 Threads = Annotated[

@@ -2,6 +2,7 @@
 
 import io
 import json
+import subprocess
 import sys
 from dataclasses import replace
 
@@ -9,9 +10,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from d2cli.errors import ArtifactError, InputError
-from d2cli.files.artifacts import read_artifact, seal, stage_key, to_stream, write_artifact
+from d2cli.files import artifacts
+from d2cli.files.artifacts import (
+    column_of,
+    flat_values,
+    read_artifact,
+    seal,
+    stage_key,
+    to_stream,
+    write_artifact,
+)
 
 
 def lists(values):
@@ -175,6 +187,84 @@ def test_scores_that_were_read_are_written_with_the_same_bytes(tmp_path, scores)
     assert (tmp_path / "a.parquet").read_bytes() == (tmp_path / "b.parquet").read_bytes()
 
 
+@pytest.mark.parametrize("make", [make_graph, make_scores])
+@pytest.mark.parametrize(
+    "layout",
+    [
+        {"compression": "zstd"},
+        {"compression": "snappy", "use_dictionary": True, "write_statistics": True},
+        {"row_group_size": 1},
+        {"row_group_size": 2, "data_page_version": "2.0"},
+        {"write_page_checksum": False},
+    ],
+    ids=lambda layout: ", ".join(layout),
+)
+def test_the_layout_of_the_bytes_does_not_matter(tmp_path, make, layout):
+    artifact = make()
+    meta = {b"d2": json.dumps(artifact.meta).encode()}
+
+    pq.write_table(artifact.table.replace_schema_metadata(meta), tmp_path / "a", **layout)
+
+    assert contents(read_artifact(str(tmp_path / "a"), artifact.meta["kind"])) == contents(artifact)
+
+
+@given(
+    n=st.integers(0, 60),
+    width=st.integers(1, 5),
+    group=st.integers(1, 70),
+    portion=st.integers(1, 400),
+)
+@settings(max_examples=60, deadline=None)
+def test_lists_read_in_portions_are_the_lists_written(tmp_path_factory, n, width, group, portion):
+    values = np.arange(n * width, dtype=np.float32).reshape(n, width)
+    path = tmp_path_factory.mktemp("lists") / "t.parquet"
+    table = pa.table({"distances": lists(values)}, metadata={b"d2": b"{}"})
+    pq.write_table(table, path, row_group_size=group)
+
+    with pytest.MonkeyPatch.context() as patch, pq.ParquetFile(path) as file:
+        patch.setattr(artifacts, "PORTION", portion)
+        read = artifacts._read_columns(file)
+
+    assert read.schema == pq.read_schema(path)
+    np.testing.assert_array_equal(flat_values(column_of(read, "distances")), values.ravel())
+
+
+def test_a_graph_is_read_without_a_second_copy_of_its_columns(tmp_path):
+    rows = 50_000
+    neighbors = np.zeros((rows, 20), np.int32)
+    table = pa.table({"neighbors": lists(neighbors), "distances": lists(neighbors.astype("f4"))})
+    write_artifact(
+        tmp_path / "g.parquet", seal("graph", table, key="k", parameters={}, inputs={}, results={})
+    )
+    code = (
+        "import pyarrow as pa, tracemalloc\n"
+        "from d2cli.files.artifacts import read_artifact\n"
+        "tracemalloc.start()\n"  # what NumPy holds; Arrow counts its own
+        "read = read_artifact('g.parquet', 'graph')\n"
+        "numpy = tracemalloc.get_traced_memory()[1]\n"
+        "print(numpy + pa.default_memory_pool().max_memory())\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, check=True
+    )
+
+    assert neighbors.nbytes * 2 <= int(done.stdout) < neighbors.nbytes * 4
+
+
+def test_columns_and_their_numbers_are_the_memory_of_the_table():
+    numbers = np.arange(12, dtype=np.int32)
+    table = pa.table({"row": numbers, "neighbors": lists(numbers.reshape(12, 1))})
+
+    assert np.shares_memory(column_of(table, "row").to_numpy(), numbers)
+    assert np.shares_memory(flat_values(column_of(table, "neighbors")), numbers)
+
+
+def test_the_numbers_of_a_slice_are_those_of_its_rows():
+    values = np.arange(12, dtype=np.int32).reshape(6, 2)
+
+    assert flat_values(lists(values).slice(2, 3)).tolist() == values[2:5].ravel().tolist()
+
+
 # --- what comes along -----------------------------------------------------------------------------
 
 
@@ -280,6 +370,28 @@ def test_metadata_that_is_not_ours_is_damage(tmp_path, graph, text):
     pq.write_table(graph.table.replace_schema_metadata({b"d2": text}), tmp_path / "g.parquet")
 
     assert "is damaged" in refusal(tmp_path / "g.parquet", "graph").message
+
+
+def test_lists_that_are_missing_are_damage(tmp_path, graph):
+    kind = graph.table.schema.field("neighbors").type
+    holed = graph.table.set_column(1, "neighbors", pa.array([[1, 2], None, [0, -1]], kind))
+    write_artifact(tmp_path / "g.parquet", replace(graph, table=holed))
+
+    assert "is damaged" in refusal(tmp_path / "g.parquet", "graph").message
+
+
+def test_a_column_that_stands_twice_is_damage(tmp_path, graph):
+    twice = graph.table.append_column("neighbors", graph.table.column("neighbors"))
+    write_artifact(tmp_path / "g.parquet", replace(graph, table=twice))
+
+    assert "is damaged" in refusal(tmp_path / "g.parquet", "graph").message
+
+
+def test_columns_that_no_artifact_has_are_left_alone(tmp_path, graph):
+    more = graph.table.append_column("a.b", pa.array([1, 2, 3]))
+    write_artifact(tmp_path / "g.parquet", replace(graph, table=more))
+
+    assert contents(read_artifact(str(tmp_path / "g.parquet"), "graph")) == contents(graph)
 
 
 def test_a_missing_file_says_how_to_make_it(tmp_path):

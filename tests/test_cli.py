@@ -149,16 +149,21 @@ def test_presets_run(table, d2, preset):
 
 
 def test_a_missed_recall_target_is_said(tmp_path, d2, monkeypatch):
-    from d2cli.stages import recall
+    from d2cli.stages import hnsw
 
-    monkeypatch.setattr(recall, "LAST_EF_SEARCH", 24)
+    monkeypatch.setattr(hnsw, "LAST_EFFORT", 24)
     np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(3000, 60)))
     args = ("--backend", "hnsw", "--recall", 0.999, "-o", tmp_path / "g.parquet")
     code, _, err = d2("graph", tmp_path / "e.npy", *args)
     assert code == 0
     assert "warning: recall@10 is 0." in err
-    assert "the target 0.999 was not reached" in err
+    assert "the target 0.999 was not reached; hnsw looked at 24 candidates a row" in err
     assert "below the target 0.999" in err
+    cells = ("--backend", "cells", "--recall", 1, "-o", tmp_path / "c.parquet")
+    monkeypatch.setattr("d2cli.stages.graph.LAST_EFFORT", 4)
+    code, _, err = d2("graph", tmp_path / "e.npy", *cells)
+    assert code == 0
+    assert "4 cells a row were searched; --backend fast goes on with hnsw" in err
 
 
 def test_too_few_rows_for_k_neighbors_is_a_warning(tmp_path, d2):

@@ -8,6 +8,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from blake3 import blake3
+from hypothesis import given
+from hypothesis import strategies as st
 
 from d2cli.files.columns import ColumnRef, read_labels, read_vectors
 from d2cli.files.digests import canonical_json, digest_array, digest_json, digest_labels
@@ -166,3 +169,33 @@ def test_digests_are_the_same_in_another_process(grid):
         digest_labels(pa.array(["a", "b"], pa.large_string())),
         digest_json({"a": [1]}),
     ]
+
+
+@given(st.lists(st.text(max_size=4), max_size=8), st.data())
+def test_a_digest_of_texts_is_that_of_their_ends_and_bytes(texts, data):
+    start = data.draw(st.integers(0, len(texts)))
+    values = pa.array(texts, pa.large_string()).slice(start)
+    parts = [text.encode() for text in texts[start:]]
+    ends = np.cumsum([0, *map(len, parts)], dtype=np.int64)
+
+    expected = blake3(f"large_string{len(parts)}".encode() + ends.tobytes() + b"".join(parts))
+
+    assert digest_labels(values) == expected.hexdigest()
+    assert digest_labels(values.cast(pa.string())) == expected.hexdigest()
+
+
+@given(st.lists(st.integers(-(2**63), 2**63 - 1), max_size=8), st.data())
+def test_a_digest_of_numbers_is_that_of_their_bytes(numbers, data):
+    start = data.draw(st.integers(0, len(numbers)))
+    held = np.array(numbers[start:], dtype=np.int64)
+
+    expected = blake3(f"int64{len(held)}".encode() + held.tobytes())
+
+    assert digest_labels(pa.array(numbers, pa.int64()).slice(start)) == expected.hexdigest()
+
+
+def test_no_texts_without_ends_have_the_digest_of_no_texts():
+    nothing = pa.py_buffer(b"")
+    bare = pa.Array.from_buffers(pa.large_string(), 0, [None, nothing, nothing])
+
+    assert digest_labels(bare) == digest_labels(pa.array([], pa.large_string()))

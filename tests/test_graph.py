@@ -28,7 +28,7 @@ def assert_equals_oracle(graph, vectors):
     np.testing.assert_array_equal(graph.distances, distances)
 
 
-@pytest.mark.parametrize("backend", ["exact", "hnsw", "auto"])
+@pytest.mark.parametrize("backend", ["exact", "hnsw", "cells", "fast", "auto"])
 def test_small_graph_equals_the_oracle(cloud, backend):
     assert_equals_oracle(graph_of(cloud, backend=backend, n_neighbors=5, recall=1.0), cloud)
 
@@ -41,7 +41,7 @@ def test_exact_graph_of_points_on_a_grid_equals_the_oracle(seed, n, dim, k):
     assert_equals_oracle(graph_of(points, backend="exact", n_neighbors=k), points)
 
 
-@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+@pytest.mark.parametrize("backend", ["exact", "hnsw", "cells"])
 def test_all_rows_equal_gives_the_lowest_other_rows(backend):
     graph = graph_of(np.ones((50, 3)), backend=backend, n_neighbors=4)
     assert graph.neighbors[0].tolist() == [1, 2, 3, 4]
@@ -51,7 +51,7 @@ def test_all_rows_equal_gives_the_lowest_other_rows(backend):
     assert graph.n_duplicates == 49
 
 
-@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+@pytest.mark.parametrize("backend", ["exact", "hnsw", "cells"])
 def test_every_row_four_times_has_its_three_twins_first(backend, cloud):
     points = np.tile(cloud, (4, 1))
     graph = graph_of(points, backend=backend, n_neighbors=6, recall=1.0)
@@ -59,7 +59,7 @@ def test_every_row_four_times_has_its_three_twins_first(backend, cloud):
     assert (graph.distances[:, :3] == 0).all()
 
 
-@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+@pytest.mark.parametrize("backend", ["exact", "hnsw", "cells"])
 @pytest.mark.parametrize("n", [1, 2, 5, 6])
 def test_fewer_rows_than_neighbors_are_padded(backend, n):
     points = np.random.default_rng(n).normal(size=(n, 3))
@@ -68,7 +68,7 @@ def test_fewer_rows_than_neighbors_are_padded(backend, n):
     assert ((graph.neighbors >= 0).sum(axis=1) == min(5, n - 1)).all()
 
 
-@pytest.mark.parametrize("backend", ["exact", "hnsw"])
+@pytest.mark.parametrize("backend", ["exact", "hnsw", "cells"])
 def test_groups_keep_neighbors_inside(backend, cloud):
     labels = np.random.default_rng(1).integers(0, 5, len(cloud))
     labels[:2] = 9  # a group of two
@@ -109,7 +109,9 @@ def test_wide_numbers_are_measured_in_float64():
 
 
 @pytest.mark.parametrize(
-    ("backend", "n"), [("exact", 900), ("hnsw", 12_000)], ids=["exact", "hnsw"]
+    ("backend", "n"),
+    [("exact", 900), ("hnsw", 31_000), ("cells", 5000)],
+    ids=["exact", "hnsw", "cells"],
 )
 def test_threads_do_not_change_a_bit(backend, n):
     points = np.random.default_rng(5).normal(size=(n, 8)).astype(np.float32)
@@ -189,3 +191,26 @@ def test_zero_vectors_are_refused_under_cosine_only():
 def test_parameters_out_of_range_are_refused(wrong):
     with pytest.raises(ParameterError):
         GraphParams(**wrong)
+
+
+def test_fast_takes_cells_where_there_are_clusters_and_hnsw_elsewhere(monkeypatch):
+    monkeypatch.setattr("d2cli.stages.graph.MOST_PROBES_OF_FAST", 9)  # of only 110 cells
+    rng = np.random.default_rng(4)
+    n = 33_000  # more than are searched exactly
+    centers = 20 * rng.normal(size=(60, 8))
+    clusters = (centers[rng.integers(0, 60, n)] + rng.normal(size=(n, 8))).astype(np.float32)
+    found = graph_of(clusters, backend="fast", n_neighbors=5, n_threads=2)
+    assert (found.backend, found.ef_search) == ("cells", 0)
+    assert found.probes >= 4
+    assert found.recall.reached
+    noise = rng.normal(size=(n, 40)).astype(np.float32)
+    found = graph_of(noise, backend="fast", n_neighbors=5, recall=0.9, n_threads=2)
+    assert (found.backend, found.probes) == ("hnsw", 0)
+    assert found.recall.reached
+
+
+def test_cells_that_miss_the_target_say_so_in_the_recall():
+    noise = np.random.default_rng(4).normal(size=(40_000, 64)).astype(np.float32)
+    found = graph_of(noise, backend="cells", n_neighbors=5, recall=0.99, n_threads=2)
+    assert found.backend == "cells"
+    assert not found.recall.reached

@@ -71,10 +71,27 @@ def test_distances_are_symmetric_to_the_last_bit():
     np.testing.assert_array_equal(table, table.T)
 
 
+def first_twins(points, rows):
+    return _neighbors.first_twins(points, rows, _neighbors.row_keys(points, rows))
+
+
+def test_equal_hashes_do_not_make_twins():
+    points = np.array([[1.0, 2.0], [3.0, 4.0], [1.0, 2.0]])
+    same = np.zeros(3, dtype=np.uint64)
+    assert _neighbors.first_twins(points, np.arange(3), same).tolist() == [0, 1, 0]
+
+
+@given(st.integers(1, 9), st.booleans())
+def test_every_number_changes_the_hash(dim, wide):
+    points = np.zeros((dim + 1, dim), dtype=np.float64 if wide else np.float32)
+    np.fill_diagonal(points, 1)
+    assert len(np.unique(_neighbors.row_keys(points, np.arange(dim + 1)))) == dim + 1
+
+
 def test_first_twins_are_the_lowest_equal_rows():
     points = np.array([[1, 2], [0.0, 1], [1, 2], [-0.0, 1], [3, 3]], dtype=np.float32)
-    assert _neighbors.first_twins(points, np.arange(5)).tolist() == [0, 1, 0, 1, 4]
-    assert _neighbors.first_twins(points, np.array([2, 3, 4, 0])).tolist() == [0, 1, 2, 0]
+    assert first_twins(points, np.arange(5)).tolist() == [0, 1, 0, 1, 4]
+    assert first_twins(points, np.array([2, 3, 4, 0])).tolist() == [0, 1, 2, 0]
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 40))
@@ -83,7 +100,7 @@ def test_first_twins_equal_a_dictionary(seed, n):
     points = np.random.default_rng(seed).integers(0, 2, (n, 3)).astype(np.float64)
     first = {}
     expected = [first.setdefault(tuple(point), i) for i, point in enumerate(points.tolist())]
-    assert _neighbors.first_twins(points, np.arange(n)).tolist() == expected
+    assert first_twins(points, np.arange(n)).tolist() == expected
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 6))
@@ -127,3 +144,76 @@ def test_candidates_hold_the_true_nearest_under_a_common_offset():
     rows = np.arange(len(points))
     found = ExactIndex(build_space(points, rows)).search(rows.astype(np.int32), 7)
     np.testing.assert_array_equal(found[0], exact_neighbors(points, 7)[0])
+
+
+def smallest(values, numbers, k):
+    """The k numbers of least value, by (value, number), -1 where there are fewer."""
+    pairs = sorted((v, c) for v, c in zip(values.tolist(), numbers.tolist(), strict=True) if c >= 0)
+    return ([number for _, number in pairs] + [-1] * k)[:k]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 150), st.integers(1, 12))
+@settings(max_examples=100, deadline=None)
+def test_smallest_columns_equal_a_sort(seed, n_columns, k):
+    rng = np.random.default_rng(seed)
+    products = rng.integers(-5, 6, (4, n_columns)).astype(np.float32)
+    norms = rng.integers(0, 9, n_columns).astype(np.float32)
+    found = _neighbors.smallest_columns(products, norms, k)
+    columns = np.arange(n_columns)
+    assert found.tolist() == [smallest(norms - 2 * row, columns, k) for row in products]
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 12))
+@settings(max_examples=100, deadline=None)
+def test_keep_nearest_equals_a_sort(seed, m, k):
+    rng = np.random.default_rng(seed)
+    numbers = np.array([rng.permutation(2 * m)[:m] for _ in range(3)], dtype=np.int32)
+    numbers[rng.random(numbers.shape) < 0.2] = -1
+    values = rng.integers(0, 9, (3, m)).astype(np.float32)
+    own = rng.integers(0, 2 * m, 3).astype(np.int32)
+    found = _neighbors.keep_nearest(numbers, values, own, k)
+    for row, number, value, self in zip(found, numbers, values, own, strict=True):
+        assert row.tolist() == smallest(value[number != self], number[number != self], k)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 8))
+@settings(max_examples=50, deadline=None)
+def test_nearest_so_far_forgets_nothing(seed, k):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-3, 4, (5, 3)).astype(np.float32)
+    targets = rng.integers(-3, 4, (90, 3)).astype(np.float32)
+    own = rng.integers(0, 90, 5).astype(np.int32)
+    norms = np.einsum("ij,ij->i", targets, targets)
+    best = _neighbors.NearestSoFar(5, k)
+    for start, stop in ((0, 7), (7, 80), (80, 90)):  # every slot but the last sees every part
+        slots = np.arange(5 if start else 4, dtype=np.int32)
+        part = targets[start:stop]
+        best.merge(points[slots] @ part.T, norms[start:stop], slots, own, start)
+    for slot, row in enumerate(best.finish().tolist()):
+        seen = np.arange(0 if slot < 4 else 7, 90)
+        seen = seen[seen != own[slot]]
+        values = norms[seen] - 2 * (targets[seen] @ points[slot])
+        assert row == smallest(values, seen, k)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(2, 40), st.integers(1, 6), st.integers(1, 6))
+@settings(max_examples=100, deadline=None)
+def test_refined_neighbors_are_the_nearest_of_all_that_is_asked(seed, n, k, breadth):
+    rng = np.random.default_rng(seed)
+    points = rng.integers(-3, 4, (n, 2)).astype(np.float32)
+    neighbors = np.full((n, k), -1, dtype=np.int32)
+    for i in range(n):
+        others = rng.permutation(np.setdiff1d(np.arange(n), [i]))[: rng.integers(0, k + 1)]
+        away = ((points[others] - points[i]) ** 2).sum(axis=1)
+        neighbors[i, : len(others)] = others[np.lexsort((others, away))]
+    breadth = min(breadth, k)
+    found = _neighbors.refine_neighbors(points, neighbors, 0, n, breadth)
+    for i in range(n):
+        asked = set(neighbors[i].tolist())
+        for near in neighbors[i, :breadth]:
+            if near < 0:
+                break
+            asked |= set(neighbors[near, :breadth].tolist())
+        known = np.array(sorted(asked - {-1, i}), dtype=np.int64)
+        away = ((points[known] - points[i]) ** 2).sum(axis=1)
+        assert found[i].tolist() == smallest(away, known, k)

@@ -4,6 +4,8 @@ import json
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from oracles import undirected_edges
 
 from d2cli.files.reports import escape, to_markdown
@@ -12,7 +14,7 @@ from d2cli.stages.baseline import random_selection
 from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
-from d2cli.stages.report import cover, histogram, summarize, weight_warnings
+from d2cli.stages.report import QUANTILES, Way, cover, histogram, summarize, weigh, weight_warnings
 from d2cli.stages.score import score_rows
 from d2cli.stages.selection import select_coreset
 
@@ -131,6 +133,32 @@ def test_weights_that_are_all_zero_or_one_are_warned_about(cloud):
     assert "--bandwidth auto" in warnings[1]
     fine = {"near_0": 0.5, "near_1": 0.0}
     assert weight_warnings({"forward": fine, "reverse": fine}) == []
+
+
+@given(
+    st.lists(st.floats(0, 4, width=32), min_size=1, max_size=30),
+    st.sampled_from([0.0, 0.3, 50.0]),
+    st.sampled_from(["gaussian", "exponential"]),
+)
+def test_weights_are_described_as_numpy_describes_them_all(distances, gamma, kernel):
+    way = Way(gamma=gamma, bandwidth=0.7, kernel=kernel)
+    other = Way(gamma=1.0, bandwidth=2.0, kernel="gaussian")
+    distances = np.array(distances, np.float32)
+
+    found = weigh(distances, {"forward": way, "reverse": other})["forward"]
+
+    weights = way.weights(distances)
+    quantiles = list(found["quantiles"].values())
+    expected = [weights.mean(), *np.quantile(weights, QUANTILES)]
+    np.testing.assert_allclose(quantiles, expected, rtol=1e-14, atol=1e-300)
+    assert (found["near_0"], found["near_1"]) == ((weights < 0.01).mean(), (weights > 0.99).mean())
+
+
+def test_without_edges_there_are_no_quantiles():
+    way = Way(gamma=2.0, bandwidth=1.0, kernel="gaussian")
+    assert weigh(np.empty(0, np.float32), {"forward": way}) == {
+        "forward": {"gamma": 2.0, "quantiles": None, "near_0": 0.0, "near_1": 0.0}
+    }
 
 
 def test_a_summary_is_plain_json(picked):

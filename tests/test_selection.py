@@ -12,7 +12,7 @@ from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.score import score_rows
-from d2cli.stages.selection import Wishes, select_coreset
+from d2cli.stages.selection import Selection, Wishes, select_coreset
 from d2cli.stages.ties import tie_order
 
 
@@ -215,3 +215,40 @@ def test_lengths_must_agree(cloud):
     scores = score_rows(other, orient(np.arange(50), "high"), ScoreParams())
     with pytest.raises(InputError, match="50 scores for 200 rows"):
         select_coreset(graph, scores, SelectParams(keep=9))
+
+
+def test_progress_counts_the_picks_up_to_the_budget(cloud, monkeypatch):
+    monkeypatch.setattr("d2cli.stages.selection.PICKS_A_PIECE", 8)
+    graph = build_graph(cloud, GraphParams())
+    scores = score_rows(graph, orient(np.arange(200), "high"), ScoreParams())
+    seen = []
+
+    watched = select_coreset(
+        graph, scores, SelectParams(keep=30), on_progress=lambda *told: seen.append(told)
+    )
+
+    assert seen == [("selecting", done, 30) for done in (8, 16, 24, 30)]
+    unwatched = select_coreset(graph, scores, SelectParams(keep=30))
+    np.testing.assert_array_equal(watched.rows, unwatched.rows)
+    np.testing.assert_array_equal(watched.scores, unwatched.scores)
+
+
+def test_an_interrupt_between_two_pieces_ends_the_selection(cloud, monkeypatch):
+    monkeypatch.setattr("d2cli.stages.selection.PICKS_A_PIECE", 8)
+    graph = build_graph(cloud, GraphParams())
+    scores = score_rows(graph, orient(np.arange(200), "high"), ScoreParams())
+    seen = []
+
+    def interrupt(phase, done, total):
+        seen.append(done)
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        select_coreset(graph, scores, SelectParams(keep=30), on_progress=interrupt)
+
+    assert seen == [8]
+
+
+def test_a_row_picked_twice_is_refused():
+    with pytest.raises(ValueError, match="a row was selected twice"):
+        Selection(np.array([2, 0, 2]), np.zeros(3), 4, 1.0, 1.0, None, (3,))

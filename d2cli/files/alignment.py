@@ -4,7 +4,6 @@ from dataclasses import dataclass
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
@@ -73,6 +72,8 @@ class Rows:
         return None
 
     def _join(self, theirs: ColumnRef) -> NDArray[np.int64]:
+        import pyarrow.compute as pc
+
         other = read_labels(theirs)
         check_unique(other, theirs.where)
         assert self.ids is not None
@@ -101,6 +102,8 @@ class Rows:
         InputError
             If an id is unknown; names the first and the count.
         """
+        import pyarrow.compute as pc
+
         assert self.ids is not None
         try:
             found = pc.index_in(wanted.cast(self.ids.type), value_set=self.ids)

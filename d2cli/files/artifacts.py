@@ -9,7 +9,6 @@ import io
 import json
 import os
 from dataclasses import dataclass, replace
-from importlib.metadata import version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
+from numpy.typing import NDArray
 
 import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
@@ -27,6 +27,7 @@ from d2cli.files.sources import STDIN, native_file, read_stdin
 Kind = Literal["graph", "difficulty", "scores", "selection"]
 
 SCHEMA_VERSION = 1
+GROUP_ROWS = 1 << 16  # written at a time: a list column's level numbers are as large as its values
 META, LOCATOR, CARRIED = b"d2", b"d2_graph_path", b"d2_graph"
 MAKERS = {
     "graph": "d2 graph",
@@ -110,6 +111,8 @@ def seal(
 
 def library_versions() -> dict[str, str]:
     """Return the versions that may change bytes."""
+    from importlib.metadata import version  # slow, and only needed where something is made
+
     return {
         "d2cli": d2cli.__version__,
         "numpy": np.__version__,
@@ -122,17 +125,39 @@ def _digest(meta: dict[str, Any], table: pa.Table) -> str:
     rest = {name: value for name, value in meta.items() if name != "digest"}
     state = blake3(canonical_json(rest).encode())
     for name in table.column_names:
-        values = table.column(name).combine_chunks()
+        values = column_of(table, name)
         if pa.types.is_fixed_size_list(values.type):
             # Not the type's own name: Parquet and Arrow call the list's item differently.
             width = values.type.list_size
-            flat = values.flatten().to_numpy()
+            flat = flat_values(values)
             state.update(f"{name}{flat.dtype.str}{width}".encode())
             state.update(np.ascontiguousarray(flat).data.cast("B"))
         else:
             state.update(name.encode())
             state.update(digest_labels(values).encode())
     return state.hexdigest()
+
+
+def column_of(table: pa.Table, name: str) -> pa.Array:
+    """Return a column in one piece; the very buffers of the table where it is in one already."""
+    column = table.column(name)
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
+
+
+def flat_values(lists: pa.Array) -> NDArray[Any]:
+    """Return the numbers (n * width,) of lists of one width, without a copy.
+
+    Raises
+    ------
+    ValueError
+        If a list or a number is missing.
+    """
+    if lists.null_count:
+        raise ValueError("a list is missing")
+    width = lists.type.list_size
+    # Not by `flatten`, which loads pyarrow.compute.
+    values: NDArray[Any] = lists.values.slice(lists.offset * width, len(lists) * width).to_numpy()
+    return values
 
 
 # --- writing --------------------------------------------------------------------------------------
@@ -164,7 +189,7 @@ def write_artifact(path: Path, artifact: Artifact) -> Artifact:
             use_dictionary=False,
             write_statistics=False,
             write_page_checksum=True,
-            row_group_size=1 << 20,
+            row_group_size=GROUP_ROWS,
         ),
     )
     return replace(artifact, name=str(path))
@@ -239,7 +264,7 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
     return Artifact(name, meta, own, graph_path)
 
 
-# The columns that a digest covers, in this order; a stream may hold others beside them.
+# The columns that are read and that a digest covers, in this order; a file may hold others too.
 COLUMNS: dict[str, tuple[str, ...]] = {
     "graph": ("id", "within", "neighbors", "distances"),
     "difficulty": (
@@ -252,6 +277,46 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "row", "id", "rank", "difficulty", "score", "score_at_pick", "group",
     ),
 }  # fmt: skip
+
+
+# Read in portions, a list column needs little more memory than its values: no second copy of the
+# file's bytes, and the level numbers, which are as large as the values, never for a whole column.
+BUFFER_BYTES = 1 << 20
+PORTION = 1 << 18  # values
+
+
+def _read_columns(file: pq.ParquetFile) -> pa.Table:
+    """Read the columns that artifacts have; none from a file that is not an artifact."""
+    schema = file.schema_arrow
+    known = {name for columns in COLUMNS.values() for name in columns}
+    if META not in (schema.metadata or {}):
+        return schema.empty_table()
+    fields = [field for field in schema if field.name in known]
+    if len({field.name for field in fields}) < len(fields):
+        raise ValueError("a column stands twice")
+    columns = [
+        _read_lists(file, field)
+        if pa.types.is_fixed_size_list(field.type)
+        else file.read(columns=[field.name], use_threads=False).column(0)
+        for field in fields
+    ]
+    return pa.table(columns, schema=pa.schema(fields, schema.metadata))
+
+
+def _read_lists(file: pq.ParquetFile, field: pa.Field) -> pa.Array:
+    """Read a column of lists of one width, filling one array portion by portion."""
+    kind, width = field.type.value_type, field.type.list_size
+    flat = np.empty(file.metadata.num_rows * width, dtype=kind.to_pandas_dtype())
+    at, array = 0, pa.Array.from_buffers(kind, len(flat), [None, pa.py_buffer(flat)])
+    for batch in file.iter_batches(
+        batch_size=max(PORTION // max(width, 1), 1), columns=[field.name], use_threads=False
+    ):
+        values = flat_values(batch.column(0))
+        flat[at : at + len(values)] = values
+        at += len(values)
+    if at < len(flat):
+        raise ValueError("the file ends early")
+    return pa.FixedSizeListArray.from_arrays(array, type=field.type)
 
 
 def _read_table(ref: str, name: str, kind: str) -> pa.Table:
@@ -274,7 +339,13 @@ def _read_table(ref: str, name: str, kind: str) -> pa.Table:
     try:
         if head == b"PAR1":
             source = native_file(data) if isinstance(data, Path) else pa.BufferReader(data)
-            return pq.read_table(source, page_checksum_verification=True, pre_buffer=False)
+            with pq.ParquetFile(
+                source,
+                page_checksum_verification=True,
+                pre_buffer=False,
+                buffer_size=BUFFER_BYTES,
+            ) as file:
+                return _read_columns(file)
         if head == b"\xff\xff\xff\xff":
             buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Path) else data
             table = pa.ipc.open_stream(buffer).read_all()

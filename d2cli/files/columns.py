@@ -5,7 +5,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
@@ -225,6 +224,8 @@ def check_unique(ids: pa.Array, where: str) -> None:
 
 def group_labels(labels: pa.Array) -> Groups:
     """Group rows by label; names ascend by label (numbers by value)."""
+    import pyarrow.compute as pc  # slow to load, and mostly not needed
+
     encoded = labels.dictionary_encode()
     order = np.asarray(pc.array_sort_indices(encoded.dictionary))
     place = np.empty(len(order), dtype=np.int32)

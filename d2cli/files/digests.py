@@ -47,17 +47,23 @@ def digest_array(array: NDArray[Any]) -> str:
 
 
 def digest_labels(values: pa.Array) -> str:
-    """Return the digest of labels or ids without nulls (strings, integers, floats, booleans)."""
+    """Return the digest of labels or ids without nulls (strings, integers, floats, booleans).
+
+    Equal values have equal digests, whether they are a slice of a longer array or one of their own.
+    """
     if pa.types.is_string(values.type):
         values = values.cast(pa.large_string())
     state = blake3(f"{values.type}{len(values)}".encode())
-    values = pa.concat_arrays([values])  # a copy without offset, so equal values have equal buffers
     if pa.types.is_large_string(values.type):
-        offsets = np.frombuffer(values.buffers()[1], dtype=np.int64)[: len(values) + 1]
-        state.update(np.ascontiguousarray(offsets - offsets[0]).tobytes())
-        text = values.buffers()[2]
+        _, places, text = values.buffers()
+        offsets = np.zeros(1, dtype=np.int64)  # of no values, which may come without a buffer
+        if len(values):
+            offsets = np.frombuffer(places, dtype=np.int64)[values.offset :][: len(values) + 1]
+        state.update((offsets - offsets[0] if offsets[0] else offsets).data.cast("B"))
         if text is not None:
             state.update(memoryview(text)[int(offsets[0]) : int(offsets[-1])])
     else:
-        state.update(np.ascontiguousarray(values.to_numpy(zero_copy_only=False)).tobytes())
+        numbers = np.ascontiguousarray(values.to_numpy(zero_copy_only=False))
+        if numbers.size:
+            state.update(numbers.data.cast("B"))
     return state.hexdigest()

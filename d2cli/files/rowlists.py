@@ -2,7 +2,6 @@
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
@@ -72,6 +71,8 @@ def _read(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
 
 def _row_numbers(values: pa.Array, where: str, n_rows: int) -> NDArray[np.int64]:
     if pa.types.is_large_string(values.type):
+        import pyarrow.compute as pc
+
         values = pc.utf8_trim_whitespace(values)
         wrong = pc.invert(pc.match_substring_regex(values, "^-?[0-9]{1,18}$"))
         if pc.any(wrong).as_py():

@@ -9,7 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError
-from d2cli.files.artifacts import Artifact
+from d2cli.files.artifacts import Artifact, column_of, flat_values
 from d2cli.files.columns import group_labels
 from d2cli.files.tables import HARDER
 from d2cli.params import Direction
@@ -20,21 +20,35 @@ from d2cli.stages.selection import Selection
 
 
 def _lists(values: NDArray[Any]) -> pa.Array:
+    flat = _numbers(values.ravel())
+    item = pa.field("element", flat.type, nullable=False)  # what Parquet calls it when read again
+    return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, values.shape[1]))
+
+
+def _numbers(values: NDArray[Any]) -> pa.Array:
+    """Return an array (n,) as Arrow: its own memory, without a copy, unless it is of booleans."""
+    if values.dtype == np.bool_:
+        return pa.array(values)
     kind = pa.from_numpy_dtype(values.dtype)
-    item = pa.field("element", kind, nullable=False)  # what Parquet calls it when read again
-    return pa.FixedSizeListArray.from_arrays(
-        pa.array(values.ravel()), type=pa.list_(item, values.shape[1])
+    # pa.array would do, but loads numpy.ma.
+    return pa.Array.from_buffers(
+        kind, len(values), [None, pa.py_buffer(np.ascontiguousarray(values))]
     )
 
 
 def _matrix(table: pa.Table, name: str) -> NDArray[Any]:
-    column = table.column(name).combine_chunks()
-    flat: NDArray[Any] = column.flatten().to_numpy()
-    return flat.reshape(len(column), column.type.list_size)
+    column = column_of(table, name)
+    return flat_values(column).reshape(len(column), column.type.list_size)
 
 
 def _table(columns: dict[str, pa.Array | NDArray[Any] | None]) -> pa.Table:
-    return pa.table({name: values for name, values in columns.items() if values is not None})
+    return pa.table(
+        {
+            name: _numbers(values) if isinstance(values, np.ndarray) else values
+            for name, values in columns.items()
+            if values is not None
+        }
+    )
 
 
 # --- graph ----------------------------------------------------------------------------------------
@@ -58,6 +72,7 @@ def graph_results(graph: KnnGraph) -> dict[str, Any]:
         "backend": graph.backend,
         "recall": asdict(graph.recall),
         "ef_search": graph.ef_search,
+        "probes": graph.probes,
         "duplicates": graph.n_duplicates,
     }
 
@@ -77,7 +92,7 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         raise ArtifactError(f"{artifact.name}: a neighbor is not a row of the graph")
     groups = None
     if "within" in table.column_names:
-        groups = group_labels(table.column("within").combine_chunks())
+        groups = group_labels(column_of(table, "within"))
     return KnnGraph(
         neighbors,
         _matrix(table, "distances"),
@@ -86,6 +101,7 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         Recall(**results["recall"]),
         results["ef_search"],
         results["duplicates"],
+        results.get("probes", 0),
     )
 
 
@@ -93,7 +109,7 @@ def ids_of(artifact: Artifact) -> pa.Array | None:
     """Return the ids of an artifact's rows, if it has any."""
     if "id" not in artifact.table.column_names:
         return None
-    return artifact.table.column("id").combine_chunks()
+    return column_of(artifact.table, "id")
 
 
 # --- difficulty -----------------------------------------------------------------------------------
@@ -141,7 +157,7 @@ def scores_of(artifact: Artifact) -> Scores:
     results, table = artifact.meta["results"], artifact.table
 
     def column(name: str) -> NDArray[Any]:
-        values: NDArray[Any] = table.column(name).combine_chunks().to_numpy(zero_copy_only=False)
+        values: NDArray[Any] = column_of(table, name).to_numpy(zero_copy_only=False)
         return values
 
     return Scores(
@@ -165,7 +181,7 @@ def selection_table(
     """Return the columns of a selection file, ascending by row."""
     by_row = np.argsort(selection.rows)
     rows = selection.rows[by_row]
-    take = pa.array(rows)
+    take = _numbers(rows)
     return _table(
         {
             "row": rows,

@@ -1,14 +1,18 @@
 """The order of things: read, look up, compute, publish; one module a command."""
 
-from d2cli.pipeline.compare import CompareParams, run_compare
-from d2cli.pipeline.difficulty import run_dynamics, run_neighborhood, run_prototypes
-from d2cli.pipeline.graph import run_graph
-from d2cli.pipeline.prune import run_prune
-from d2cli.pipeline.run import Run
-from d2cli.pipeline.score import run_score
-from d2cli.pipeline.selection import Selected, run_select
-from d2cli.pipeline.sweep import run_sweep
-from d2cli.pipeline.targets import Targets
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from d2cli.pipeline.compare import CompareParams, run_compare
+    from d2cli.pipeline.difficulty import run_dynamics, run_neighborhood, run_prototypes
+    from d2cli.pipeline.graph import run_graph
+    from d2cli.pipeline.prune import run_prune
+    from d2cli.pipeline.run import Run
+    from d2cli.pipeline.score import run_score
+    from d2cli.pipeline.selection import Selected, run_select
+    from d2cli.pipeline.sweep import run_sweep
+    from d2cli.pipeline.targets import Targets
 
 __all__ = [
     "CompareParams",
@@ -25,3 +29,20 @@ __all__ = [
     "run_select",
     "run_sweep",
 ]
+
+_MODULES = {
+    "CompareParams": "compare",
+    "Selected": "selection",
+    "run_dynamics": "difficulty",
+    "run_neighborhood": "difficulty",
+    "run_prototypes": "difficulty",
+    "run_select": "selection",
+}
+
+
+def __getattr__(name: str) -> Any:  # noqa: ANN401
+    """Import the module of the command that runs, and of no other."""
+    if name not in __all__:
+        raise AttributeError(f"module 'd2cli.pipeline' has no attribute {name!r}")
+    module = _MODULES.get(name, name.removeprefix("run_").lower())
+    return getattr(import_module(f"d2cli.pipeline.{module}"), name)

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
+from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
@@ -35,8 +36,8 @@ from d2cli.pipeline.run import (
     run_cached,
     run_stage,
 )
-from d2cli.pipeline.settings import settings_for_select
 from d2cli.pipeline.targets import Targets
+from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.report import summarize
 from d2cli.stages.selection import Wishes, may_be_kept, select_coreset
 
@@ -49,17 +50,22 @@ class Selected:
     ----------
     n_rows, n_kept : int
     rate : float
-    report : dict or None
-        None where nothing was computed and no report was wanted.
     status : str
         "computed" or "up to date".
+    figures : callable or None
+        Computes the report; None where nothing was computed and no report was wanted.
     """
 
     n_rows: int
     n_kept: int
     rate: float
-    report: dict[str, Any] | None
     status: str
+    figures: Callable[[], dict[str, Any]] | None = None
+
+    @cached_property
+    def report(self) -> dict[str, Any] | None:
+        """The report, computed when it is first looked at; it costs as much as selecting."""
+        return None if self.figures is None else self.figures()
 
 
 @dataclass(frozen=True, eq=False)
@@ -89,7 +95,7 @@ class Pick:
         """What the selection depends on."""
         return stage_key("selection", STAGE_VERSIONS["selection"], asdict(self.params), self.inputs)
 
-    def make(self) -> Artifact:
+    def make(self, on_progress: Progress = no_progress) -> Artifact:
         """Select and seal."""
         scores = scores_of(self.scores)
         selection = select_coreset(
@@ -98,6 +104,7 @@ class Pick:
             self.params,
             groups=self.group.groups if self.group else None,
             wishes=self.wishes,
+            on_progress=on_progress,
         )
         labels = self.group.values if self.group else None
         return seal(
@@ -170,6 +177,8 @@ def run_select(
     scores = read_artifact(scores_ref, "scores")
     graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
     if settings is not None:
+        from d2cli.pipeline.settings import settings_for_select
+
         given = settings_for_select(run, settings, given, scores)
     params = _inherit(scores, given, preset)
     params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
@@ -252,17 +261,22 @@ def finish(
 ) -> Selected:
     """Select, then write the rows and the report."""
     n = pick.scores.table.num_rows
+
+    def make() -> Artifact:
+        return pick.make(run.on_progress)
+
     if targets.suffix == ".parquet":
-        artifact = run_stage(run, "selection", pick.key, targets.file, pick.make)
+        artifact = run_stage(run, "selection", pick.key, targets.file, make)
     else:
-        artifact = run_cached(run, open_cache(), "selection", pick.key, pick.make)
+        artifact = run_cached(run, open_cache(), "selection", pick.key, make)
     status = run.stages[-1]["status"]
     stale = targets.report is not None and not is_current(targets.report, artifact.key)
     wanted = targets.as_json or stale or status == COMPUTED
-    figures = pick.report(run, artifact) if wanted else None
     if targets.write_rows(artifact):
         status = COMPUTED
-    if targets.report is not None and figures is not None:
-        write_bytes(targets.report, render(figures, targets.report.suffix.lower()))
     kept = artifact.table.num_rows
-    return Selected(n, kept, 1 - kept / n, figures, status)
+    figures = partial(pick.report, run, artifact) if wanted else None
+    done = Selected(n, kept, 1 - kept / n, status, figures)
+    if targets.report is not None and done.report is not None:
+        write_bytes(targets.report, render(done.report, targets.report.suffix.lower()))
+    return done

@@ -1,8 +1,10 @@
 """Compiled loops over a graph: messages and selection.
 
-Arrays are C-ordered, rows and columns count from 0, inputs stay as they are.
+Arrays are C-ordered, rows and columns count from 0, inputs stay as they are. In the main thread
+every function looks for signals now and then, so an interrupt ends it within a moment.
 
-Every function has a NumPy or plain Python oracle in ``tests/test_kernels.py``.
+Every function has a NumPy or plain Python oracle in ``tests/test_kernels.py`` or
+``tests/test_messages.py``.
 """
 
 import numpy as np
@@ -13,7 +15,8 @@ def undirected_union(
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """Return (indptr, indices, distances) with an edge wherever either end lists the other.
 
-    Indices ascend within a row. Where both ends list the edge, the row's own distance is taken.
+    Distances are not negative. Indices ascend within a row. Where both ends list the edge, the
+    row's own distance is taken.
     """
 
 def sum_messages(
@@ -32,25 +35,52 @@ def nearest_marked(
 ) -> NDArray[np.float32]:
     """Return each row's least distance to a marked neighbour; inf if none is marked."""
 
-def pick_greedily(
-    indptr: NDArray[np.int64],
-    indices: NDArray[np.int32],
-    weights: NDArray[np.float64],
-    score: NDArray[np.float64],
-    order: NDArray[np.int32],
-    candidate: NDArray[np.uint8],
-    included: NDArray[np.int64],
-    group: NDArray[np.int32],
-    budgets: NDArray[np.int64],
-    clamped: bool,
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
-    """Pick the largest score, send its reverse messages, repeat; return (picks, score at pick).
+class GreedyPicks:
+    """Pick the largest score, send its reverse messages, repeat; piece by piece.
 
     ``order[t]`` is the row that is t-th among ties. ``included`` rows (candidates) are picked
-    first, in their order. A group whose budget is used up stops being candidates. The budgets must
-    not exceed the candidates of their groups. A tournament tree over all rows makes a pick cost
-    its degree times log n.
+    first, in their order. A group whose budget is used up stops being candidates.
+
+    A tournament of eights over all rows knows an upper bound of every score. Messages lower scores
+    without telling it, and a winner whose bound is stale goes back with its score, so a pick costs
+    its degree and a few rounds of log n / 3. A negative pick raises scores and bounds at once.
+
+    Attributes
+    ----------
+    rows : int64 array, shape (budget,)
+        Picks in their order; the first ``done`` are made.
+    scores : float64 array, shape (budget,)
+        Score of each when it was picked.
+    done : int
     """
+
+    rows: NDArray[np.int64]
+    scores: NDArray[np.float64]
+    done: int
+
+    def __init__(
+        self,
+        indptr: NDArray[np.int64],
+        indices: NDArray[np.int32],
+        weights: NDArray[np.float64],
+        score: NDArray[np.float64],
+        order: NDArray[np.int32],
+        candidate: NDArray[np.uint8],
+        included: NDArray[np.int64],
+        group: NDArray[np.int32],
+        budgets: NDArray[np.int64],
+        clamped: bool,
+    ) -> None: ...
+    def advance(self, count: int) -> int:
+        """Make up to ``count`` more picks, and return how many are done in all.
+
+        How the picks are divided into calls does not change them.
+
+        Raises
+        ------
+        ValueError
+            If a budget exceeds the candidates of its group.
+        """
 
 def farthest_first(
     indptr: NDArray[np.int64],

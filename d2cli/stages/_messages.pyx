@@ -8,78 +8,116 @@ Sums run in a fixed order and no product is fused with a sum (``-ffp-contract=of
 do not depend on threads, and equal those of the plain loops in the tests.
 """
 
-from libc.math cimport INFINITY, sqrt
-from libc.stdint cimport int32_t, int64_t, uint64_t
-from libc.string cimport memcpy
-from libcpp.algorithm cimport nth_element, sort
+cimport cython
+from cpython.exc cimport PyErr_CheckSignals
+from libc.math cimport INFINITY
+from libc.stdint cimport int32_t, int64_t, uint32_t, uint64_t
+from libcpp.algorithm cimport sort
 from libcpp.pair cimport pair
 from libcpp.queue cimport priority_queue
 from libcpp.vector cimport vector
 
 import numpy as np
 
-ctypedef fused real:
-    float
+cdef extern from *:
+    int lowest_bit "__builtin_ctz"(unsigned int) noexcept nogil
+    void prefetch "__builtin_prefetch"(const void*) noexcept nogil
+
+# Rows, edges and picks between two looks at signals, so that Ctrl-C is soon heard.
+cdef Py_ssize_t PIECE = 1 << 16
+cdef Py_ssize_t PICKS = 1 << 10
 
 # --- messages ------------------------------------------------------------------------------------
 
+# An edge as one number: the row at its other end, then the bits of its distance. Distances are not
+# negative, so edges in ascending order have their rows, and equal rows their distances, ascending.
+ctypedef uint64_t edge
+cdef edge NO_EDGE = 0xFFFFFFFFFFFFFFFF
+cdef Py_ssize_t FEW = 48  # edges that are sorted faster by insertion
+
+
+cdef inline void sort_edges(edge* edges, Py_ssize_t count) noexcept nogil:
+    cdef Py_ssize_t i, place
+    cdef edge moved
+    if count > FEW:
+        sort(edges, edges + count)
+        return
+    for i in range(1, count):
+        moved = edges[i]
+        place = i
+        while place > 0 and edges[place - 1] > moved:
+            edges[place] = edges[place - 1]
+            place -= 1
+        edges[place] = moved
+
 
 def undirected_union(const int32_t[:, ::1] neighbors, const float[:, ::1] distances):
-    cdef Py_ssize_t i, c, at, a, b, end_a, end_b, n = neighbors.shape[0], k = neighbors.shape[1]
-    cdef int32_t j, left, right
-    cdef vector[int64_t] incoming
-    cdef vector[pair[int32_t, float]] sources, own
+    cdef Py_ssize_t n = neighbors.shape[0], k = neighbors.shape[1]
+    cdef Py_ssize_t i, c, first, at = 0, a, b, total = 0
+    cdef int32_t j
+    cdef int64_t count
+    cdef edge left, right, taken
+    cdef vector[edge] row
     indptr = np.zeros(n + 1, dtype=np.int64)
-    cdef int64_t[::1] ends = indptr
-    cdef int32_t[::1] columns
-    cdef float[::1] values
-    with nogil:
-        # incoming[j + 1] is first where the next edge into j goes, then where those of j + 1 begin.
-        incoming.assign(n + 2, 0)
+    cdef int64_t[::1] ends = indptr, begin = np.zeros(n + 1, dtype=np.int64)
+    cdef const int32_t* near = &neighbors[0, 0] if n and k else NULL
+    cdef const uint32_t* bits = <const uint32_t*>&distances[0, 0] if n and k else NULL
+    for first in range(0, n * k, PIECE):
+        with nogil:
+            for c in range(first, min(first + PIECE, n * k)):
+                if near[c] >= 0:
+                    begin[near[c]] += 1
+        PyErr_CheckSignals()
+    with nogil:  # counts to the first place of every row's incoming edges, one more for their end
         for i in range(n):
-            for c in range(k):
-                if neighbors[i, c] >= 0:
-                    incoming[neighbors[i, c] + 2] += 1
-        for i in range(n + 1):
-            incoming[i + 1] += incoming[i]
-        sources.resize(incoming[n + 1])
-        for i in range(n):  # sources end up ascending in every list
-            for c in range(k):
-                j = neighbors[i, c]
-                if j >= 0:
-                    sources[incoming[j + 1]] = pair[int32_t, float](<int32_t>i, distances[i, c])
-                    incoming[j + 1] += 1
-    indices = np.empty(2 * incoming[n], dtype=np.int32)
-    merged = np.empty(2 * incoming[n], dtype=np.float32)
-    columns = indices
-    values = merged
-    at = 0
-    with nogil:
-        for i in range(n):
-            own.clear()
-            for c in range(k):
-                if neighbors[i, c] >= 0:
-                    own.push_back(pair[int32_t, float](neighbors[i, c], distances[i, c]))
-            sort(own.begin(), own.end())
-            a = 0
-            end_a = own.size()
-            b = incoming[i]
-            end_b = incoming[i + 1]
-            while a < end_a or b < end_b:
-                left = own[a].first if a < end_a else <int32_t>2147483647
-                right = sources[b].first if b < end_b else <int32_t>2147483647
-                if left <= right:
-                    columns[at] = left
-                    values[at] = own[a].second
-                    a += 1
-                    if left == right:
-                        b += 1
-                else:
-                    columns[at] = right
-                    values[at] = sources[b].second
-                    b += 1
-                at += 1
-            ends[i + 1] = at
+            count = begin[i]
+            begin[i] = total + i
+            total += count
+        begin[n] = total + n
+    # From NumPy because that asks for huge pages, which random writes need more than others.
+    incoming = np.empty(total + n, dtype=np.uint64)
+    cdef edge[::1] source = incoming
+    indices = np.empty(2 * total, dtype=np.int32)
+    merged = np.empty(2 * total, dtype=np.float32)
+    cdef int32_t[::1] columns = indices
+    cdef uint32_t[::1] values = merged.view(np.uint32)
+    for first in range(0, n, PIECE):
+        with nogil:
+            for i in range(first, min(first + PIECE, n)):  # ascending in every row's places
+                for c in range(i * k, (i + 1) * k):
+                    j = near[c]
+                    if j >= 0:
+                        source[begin[j]] = (<edge>i << 32) | bits[c]
+                        begin[j] += 1
+        PyErr_CheckSignals()
+    row.resize(k + 1)
+    b = 0
+    for first in range(0, n, PIECE):
+        with nogil:
+            for i in range(first, min(first + PIECE, n)):
+                a = 0
+                for c in range(i * k, (i + 1) * k):
+                    if near[c] >= 0:
+                        row[a] = (<edge>near[c] << 32) | bits[c]
+                        a += 1
+                sort_edges(row.data(), a)
+                row[a] = NO_EDGE
+                source[begin[i]] = NO_EDGE
+                a = 0
+                while True:
+                    left = row[a]
+                    right = source[b]
+                    taken = left if left >> 32 <= right >> 32 else right
+                    if taken == NO_EDGE:
+                        break
+                    columns[at] = <int32_t>(taken >> 32)
+                    values[at] = <uint32_t>taken
+                    at += 1
+                    a += left >> 32 <= right >> 32
+                    b += right >> 32 <= left >> 32
+                b += 1
+                ends[i + 1] = at
+        PyErr_CheckSignals()
     return indptr, indices[:at], merged[:at]
 
 
@@ -89,16 +127,18 @@ def sum_messages(
     const double[::1] weights,
     const double[::1] values,
 ):
-    cdef Py_ssize_t i, e, n = indptr.shape[0] - 1
+    cdef Py_ssize_t i, e, first, n = indptr.shape[0] - 1
     cdef double total
     sums = np.empty(n, dtype=np.float64)
     cdef double[::1] out = sums
-    with nogil:
-        for i in range(n):
-            total = 0
-            for e in range(indptr[i], indptr[i + 1]):
-                total += weights[e] * values[indices[e]]
-            out[i] = total
+    for first in range(0, n, PIECE):
+        with nogil:
+            for i in range(first, min(first + PIECE, n)):
+                total = 0
+                for e in range(indptr[i], indptr[i + 1]):
+                    total += weights[e] * values[indices[e]]
+                out[i] = total
+        PyErr_CheckSignals()
     return sums
 
 
@@ -108,149 +148,230 @@ def nearest_marked(
     const float[::1] distances,
     const unsigned char[::1] marked,
 ):
-    cdef Py_ssize_t i, e, n = indptr.shape[0] - 1
+    cdef Py_ssize_t i, e, first, n = indptr.shape[0] - 1
     cdef float best
     nearest = np.empty(n, dtype=np.float32)
     cdef float[::1] out = nearest
-    with nogil:
-        for i in range(n):
-            best = INFINITY
-            for e in range(indptr[i], indptr[i + 1]):
-                if marked[indices[e]] and distances[e] < best:
-                    best = distances[e]
-            out[i] = best
+    for first in range(0, n, PIECE):
+        with nogil:
+            for i in range(first, min(first + PIECE, n)):
+                best = INFINITY
+                for e in range(indptr[i], indptr[i + 1]):
+                    if marked[indices[e]] and distances[e] < best:
+                        best = distances[e]
+                out[i] = best
+        PyErr_CheckSignals()
     return nearest
 
+
+TOO_FEW = "the budget exceeds the candidates"
 
 # --- selection --------------------------------------------------------------------------------
 
 
-cdef inline void climb(double[::1] tree, Py_ssize_t leaf, double value) noexcept nogil:
-    cdef double best
-    tree[leaf] = value
-    leaf >>= 1
-    while leaf:
-        best = max(tree[2 * leaf], tree[2 * leaf + 1])
-        if tree[leaf] == best:
-            return
-        tree[leaf] = best
-        leaf >>= 1
+cdef inline double largest(const double* of) noexcept nogil:
+    return max(
+        max(max(of[0], of[1]), max(of[2], of[3])), max(max(of[4], of[5]), max(of[6], of[7]))
+    )
 
 
+cdef inline Py_ssize_t first_equal(const double* of, double value) noexcept nogil:
+    """Return the first place of ``value`` among eight; 8 if it is not there."""
+    cdef unsigned int i, found = 256
+    for i in range(8):
+        found |= <unsigned int>(of[i] == value) << i
+    return lowest_bit(found)
+
+
+@cython.final
 cdef class Tournament:
     """A maximum over rows; of equal values the row that is first in the tie order wins.
 
-    Leaf t holds the row that is t-th in the tie order, so the leftmost maximum is the winner.
+    Place t is that of the row that is t-th in the tie order, so the leftmost maximum wins. Every
+    number of a level is the largest of eight of the level below, which share a cache line; but
+    above the values themselves it is a bound, at least that large, until `best` looks closer.
     """
 
-    cdef double[::1] tree
-    cdef int32_t[::1] leaf
+    cdef object memory
+    cdef double* levels[13]  # from the values up to the eight that hold the maximum
+    cdef int top
+    cdef Py_ssize_t n
+    cdef int32_t[::1] place
     cdef const int32_t[::1] order
-    cdef Py_ssize_t size
 
     def __init__(self, const int32_t[::1] order):
-        cdef Py_ssize_t i, n = order.shape[0]
-        self.size = 1
-        while self.size < n:
-            self.size *= 2
+        cdef Py_ssize_t i, n = order.shape[0], size = 8 * max((n + 7) // 8, 1)
+        sizes = [size]
+        while len(sizes) == 1 or size > 8:
+            size = 8 * ((size + 63) // 64)
+            sizes.append(size)
+        memory = np.full(sum(sizes) + 8, -np.inf, dtype=np.float64)
+        cdef double[::1] values = memory[-memory.ctypes.data % 64 // 8 :]
+        self.memory = memory
+        self.top = len(sizes) - 1
+        for i in range(len(sizes)):
+            self.levels[i] = &values[sum(sizes[:i])]
+        self.n = n
         self.order = order
-        self.tree = np.full(2 * self.size, -np.inf, dtype=np.float64)
-        self.leaf = np.empty(n, dtype=np.int32)
+        self.place = np.empty(n, dtype=np.int32)
         for i in range(n):
-            self.leaf[order[i]] = <int32_t>i
+            self.place[order[i]] = <int32_t>i
 
-    cdef void enter(self, Py_ssize_t row, double value) noexcept nogil:
-        self.tree[self.size + self.leaf[row]] = value
+    cdef inline void enter(self, Py_ssize_t row, double value) noexcept nogil:
+        self.levels[0][self.place[row]] = value
 
     cdef void begin(self) noexcept nogil:
-        cdef Py_ssize_t node
-        for node in range(self.size - 1, 0, -1):
-            self.tree[node] = max(self.tree[2 * node], self.tree[2 * node + 1])
+        cdef Py_ssize_t i, size = (self.n + 7) // 8
+        cdef int level
+        for level in range(self.top):
+            for i in range(size):
+                self.levels[level + 1][i] = largest(self.levels[level] + 8 * i)
+            size = (size + 7) // 8
 
-    cdef void put(self, Py_ssize_t row, double value) noexcept nogil:
-        climb(self.tree, self.size + self.leaf[row], value)
+    cdef inline double value(self, Py_ssize_t row) noexcept nogil:
+        return self.levels[0][self.place[row]]
 
-    cdef double value(self, Py_ssize_t row) noexcept nogil:
-        return self.tree[self.size + self.leaf[row]]
+    cdef inline void put(self, Py_ssize_t row, double value) noexcept nogil:
+        self.put_at(self.place[row], value)
 
-    cdef Py_ssize_t best(self) noexcept nogil:
-        cdef Py_ssize_t node = 1
-        while node < self.size:
-            node *= 2
-            if self.tree[node] != self.tree[node // 2]:
-                node += 1
-        return self.order[node - self.size]
+    cdef inline void put_at(self, Py_ssize_t place, double value) noexcept nogil:
+        cdef int level
+        self.levels[0][place] = value
+        for level in range(1, self.top + 1):
+            place >>= 3
+            if self.levels[level][place] >= value:
+                return
+            self.levels[level][place] = value
+
+    cdef inline Py_ssize_t best(self) noexcept nogil:
+        """Return the place of the maximum; -1 if no row is in the game."""
+        cdef int level
+        cdef Py_ssize_t place
+        cdef double bound, value
+        while True:
+            bound = largest(self.levels[self.top])
+            if not bound > -INFINITY:
+                return -1
+            place = 0
+            for level in range(self.top, 0, -1):
+                place = 8 * place + first_equal(self.levels[level] + 8 * place, bound)
+            value = largest(self.levels[0] + 8 * place)
+            if value == bound:
+                return 8 * place + first_equal(self.levels[0] + 8 * place, value)
+            self.levels[1][place] = value
+            for level in range(1, self.top):
+                place >>= 3
+                value = largest(self.levels[level] + 8 * place)
+                if self.levels[level + 1][place] == value:
+                    break
+                self.levels[level + 1][place] = value
 
 
-def pick_greedily(
-    const int64_t[::1] indptr,
-    const int32_t[::1] indices,
-    const double[::1] weights,
-    const double[::1] score,
-    const int32_t[::1] order,
-    const unsigned char[::1] candidate,
-    const int64_t[::1] included,
-    const int32_t[::1] group,
-    const int64_t[::1] budgets,
-    bint clamped,
-):
-    cdef Py_ssize_t i, e, step, n = score.shape[0], budget = 0
-    cdef int64_t pick
-    cdef int32_t g, j
-    cdef double sent
-    cdef Py_ssize_t n_groups = budgets.shape[0]
-    for i in range(n_groups):
-        budget += budgets[i]
-    current = np.array(score, dtype=np.float64)
-    picks = np.empty(budget, dtype=np.int64)
-    at_pick = np.empty(budget, dtype=np.float64)
-    members = np.argsort(group, kind="stable").astype(np.int32)
-    starts = np.concatenate([[0], np.cumsum(np.bincount(group, minlength=n_groups))]).astype(
-        np.int64
-    )
-    cdef double[::1] x = current
-    cdef int64_t[::1] picked = picks
-    cdef double[::1] value = at_pick
-    cdef Tournament game = Tournament(order)
-    cdef const int32_t[::1] member = members
-    cdef const int64_t[::1] start = starts
-    cdef vector[int64_t] left
-    cdef vector[unsigned char] open
-    with nogil:
-        left.resize(n_groups)
-        for i in range(n_groups):
-            left[i] = budgets[i]
-        open.assign(n, 0)
-        for i in range(n):
-            if candidate[i] and left[group[i]] > 0:
-                open[i] = 1
-                game.enter(i, x[i])
-        game.begin()
-        for step in range(budget):
-            if step < included.shape[0]:
-                pick = included[step]
-            else:
-                pick = game.best()
-            picked[step] = pick
-            value[step] = x[pick]
-            open[pick] = 0
-            game.put(pick, -INFINITY)
-            sent = x[pick]
-            if clamped and sent < 0:
-                sent = 0
-            for e in range(indptr[pick], indptr[pick + 1]):
-                j = indices[e]
-                if open[j]:
-                    x[j] -= weights[e] * sent
-                    game.put(j, x[j])
-            g = group[pick]
-            left[g] -= 1
-            if left[g] == 0 and n_groups > 1:
-                for i in range(start[g], start[g + 1]):
-                    if open[member[i]]:
-                        open[member[i]] = 0
-                        game.put(member[i], -INFINITY)
-    return picks, at_pick
+@cython.final
+cdef class GreedyPicks:
+    cdef readonly object rows, scores
+    cdef readonly Py_ssize_t done
+    cdef Tournament game
+    cdef const int64_t[::1] indptr
+    cdef const int32_t[::1] indices
+    cdef const double[::1] weights
+    cdef const int64_t[::1] included
+    cdef const int32_t[::1] group
+    cdef int64_t[::1] left
+    cdef bint clamped
+
+    def __init__(
+        self,
+        const int64_t[::1] indptr,
+        const int32_t[::1] indices,
+        const double[::1] weights,
+        const double[::1] score,
+        const int32_t[::1] order,
+        const unsigned char[::1] candidate,
+        const int64_t[::1] included,
+        const int32_t[::1] group,
+        const int64_t[::1] budgets,
+        bint clamped,
+    ):
+        cdef Py_ssize_t i, n = score.shape[0]
+        cdef Tournament game = Tournament(order)
+        budget = int(np.sum(budgets))
+        self.rows = np.empty(budget, dtype=np.int64)
+        self.scores = np.empty(budget, dtype=np.float64)
+        self.done = 0
+        self.indptr, self.indices, self.weights = indptr, indices, weights
+        self.included, self.group, self.clamped = included, group, clamped
+        self.left = np.array(budgets, dtype=np.int64)
+        with nogil:
+            for i in range(n):
+                if candidate[i] and budgets[group[i]] > 0:
+                    game.enter(i, score[i])
+            game.begin()
+        self.game = game
+
+    def advance(self, Py_ssize_t count):
+        cdef Tournament game = self.game
+        cdef int64_t[::1] picked = self.rows
+        cdef double[::1] scores = self.scores
+        cdef Py_ssize_t e, step, stop = min(self.done + count, picked.shape[0])
+        cdef Py_ssize_t place = 0
+        cdef int64_t pick
+        cdef double sent
+        cdef double* x = game.levels[0]
+        cdef const int32_t* place_of = &game.place[0] if game.n else NULL
+        cdef const int32_t* near = &self.indices[0] if self.indices.shape[0] else NULL
+        cdef const double* weight = &self.weights[0] if self.weights.shape[0] else NULL
+        with nogil:
+            for step in range(self.done, stop):
+                if step < self.included.shape[0]:
+                    place = place_of[self.included[step]]
+                else:
+                    place = self.next()
+                    if place < 0:
+                        break
+                pick = game.order[place]
+                sent = x[place]
+                picked[step] = pick
+                scores[step] = sent
+                x[place] = -INFINITY  # and stays so, whatever is subtracted
+                self.left[self.group[pick]] -= 1
+                self.expect(game.best())
+                if sent >= 0:  # scores fall, of which the game may learn later
+                    # Fetched together first, the scattered scores arrive sooner.
+                    for e in range(self.indptr[pick], self.indptr[pick + 1]):
+                        prefetch(x + place_of[near[e]])
+                    for e in range(self.indptr[pick], self.indptr[pick + 1]):
+                        x[place_of[near[e]]] -= weight[e] * sent
+                elif not self.clamped:
+                    for e in range(self.indptr[pick], self.indptr[pick + 1]):
+                        place = place_of[near[e]]
+                        game.put_at(place, x[place] - weight[e] * sent)
+                self.done = step + 1
+        if place < 0:
+            raise ValueError(TOO_FEW)
+        return self.done
+
+    cdef inline void expect(self, Py_ssize_t place) noexcept nogil:
+        """Fetch the first edges of the row that is likely to be picked next."""
+        cdef Py_ssize_t i, first
+        if place < 0:
+            return
+        first = self.indptr[self.game.order[place]]
+        for i in range(2):
+            prefetch(&self.indices[first] + 16 * i)
+            prefetch(&self.weights[first] + 16 * i)
+            prefetch(&self.weights[first] + 16 * i + 8)
+
+    cdef inline Py_ssize_t next(self) noexcept nogil:
+        """Return the place of the largest score in groups that have room; -1 if there is none."""
+        cdef Py_ssize_t place
+        while True:
+            place = self.game.best()
+            if place < 0 or self.left.shape[0] == 1:
+                return place
+            if self.left[self.group[self.game.order[place]]] > 0:
+                return place
+            self.game.levels[0][place] = -INFINITY
 
 
 # --- other methods of selection ---------------------------------------------------------------
@@ -265,7 +386,7 @@ def farthest_first(
     const int64_t[::1] included,
     Py_ssize_t budget,
 ):
-    cdef Py_ssize_t i, e, step, n = candidate.shape[0]
+    cdef Py_ssize_t i, e, step, place, n = candidate.shape[0]
     cdef int64_t pick
     cdef int32_t node, j
     cdef double length
@@ -286,7 +407,17 @@ def farthest_first(
                 game.enter(i, INFINITY)
         game.begin()
         for step in range(budget):
-            pick = included[step] if step < included.shape[0] else game.best()
+            if step % PICKS == 0:
+                with gil:
+                    PyErr_CheckSignals()
+            if step < included.shape[0]:
+                pick = included[step]
+            else:
+                place = game.best()
+                if place < 0:
+                    with gil:
+                        raise ValueError(TOO_FEW)
+                pick = order[place]
             picked[step] = pick
             value[step] = near[pick]
             open[pick] = 0
@@ -337,7 +468,7 @@ def cover_greedily(
     const int64_t[::1] included,
     Py_ssize_t budget,
 ):
-    cdef Py_ssize_t i, e, step, n = candidate.shape[0]
+    cdef Py_ssize_t i, e, step, place, n = candidate.shape[0]
     cdef int64_t pick
     cdef double gain
     cdef Tournament game = Tournament(order)
@@ -353,12 +484,19 @@ def cover_greedily(
                 game.enter(i, coverage_gain(indptr, indices, weights, demand, covered, i))
         game.begin()
         for step in range(budget):
+            if step % PICKS == 0:
+                with gil:
+                    PyErr_CheckSignals()
             if step < included.shape[0]:
                 pick = included[step]
                 gain = coverage_gain(indptr, indices, weights, demand, covered, pick)
             else:
                 while True:  # gains only fall, so a stale one is an upper bound
-                    pick = game.best()
+                    place = game.best()
+                    if place < 0:
+                        with gil:
+                            raise ValueError(TOO_FEW)
+                    pick = order[place]
                     gain = coverage_gain(indptr, indices, weights, demand, covered, pick)
                     if gain == game.value(pick):
                         break
@@ -385,6 +523,9 @@ def drop_near_duplicates(
     cdef int32_t a, b
     with nogil:
         for e in range(easier.shape[0]):
+            if e % PIECE == 0:
+                with gil:
+                    PyErr_CheckSignals()
             a = easier[e]
             b = harder[e]
             if not (alive[a] and alive[b]):

@@ -51,7 +51,12 @@ def nearest_of(
     (distance, place). The query itself and negative candidates are left out; -1 and inf pad.
     """
 
-def first_twins(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.int32]:
+def row_keys(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+    """Return a hash of ``vectors[rows]``, (m,); equal vectors (0.0 is -0.0) have equal ones."""
+
+def first_twins(
+    vectors: Vectors, rows: NDArray[np.int64], keys: NDArray[np.uint64]
+) -> NDArray[np.int32]:
     """Return for each place the lowest place whose vector is equal; its own if there is none."""
 
 def spread_to_twins(
@@ -66,4 +71,68 @@ def spread_to_twins(
 
     ``members[indptr[p]:indptr[p + 1]]`` (ascending) share place p. Every member gets its k nearest
     other members by (distance, number), twins first at distance 0; (n, k) each.
+    """
+
+def smallest_columns(
+    products: NDArray[np.float32], norms: NDArray[np.float32], k: int
+) -> NDArray[np.int32]:
+    """Return for each row the k columns of least ``norms[c] - 2 products[r, c]``, (r, k).
+
+    Ascending, equal values by column; -1 where there are fewer columns. With norms of squared
+    lengths and products of points with centres these are the nearest centres.
+    """
+
+class NearestSoFar:
+    """The k numbers of least value seen so far, for n slots; those of a slot differ.
+
+    ``own[s]`` is the number that slot s leaves out.
+    """
+
+    def __init__(self, n: int, k: int) -> None: ...
+    def merge(
+        self,
+        products: NDArray[np.float32],
+        norms: NDArray[np.float32],
+        slots: NDArray[np.int32],
+        own: NDArray[np.int32],
+        first: int,
+    ) -> None:
+        """Offer slot ``slots[r]`` the numbers first, first + 1 ... at ``norms - 2 products[r]``.
+
+        ``products`` is (r, m), ``norms`` (m,), ``own`` (n,). A number is offered once.
+        """
+
+    def finish(self) -> NDArray[np.int32]:
+        """Return the numbers (n, k), ascending by (value, number), -1 where there are fewer."""
+
+def keep_nearest(
+    numbers: NDArray[np.int32], values: NDArray[np.float32], own: NDArray[np.int32], k: int
+) -> NDArray[np.int32]:
+    """Return the k numbers of least value of each row, by (value, number), -1 where too few.
+
+    ``numbers`` and ``values`` are (r, m); numbers of a row differ, or are -1, which is left out as
+    is ``own[r]``.
+    """
+
+def refine_neighbors(
+    points: NDArray[np.float32],
+    neighbors: NDArray[np.int32],
+    first: int,
+    last: int,
+    breadth: int,
+) -> NDArray[np.int32]:
+    """Look among the neighbours of neighbours of rows ``first`` to ``last - 1``.
+
+    Parameters
+    ----------
+    points : float32 array, shape (n, p)
+    neighbors : int32 array, shape (n, k)
+        Nearest first, -1 pads.
+    breadth : int
+        So many of a row's nearest are asked for so many of theirs; at most k.
+
+    Returns
+    -------
+    int32 array, shape (last - first, k)
+        The k nearest of the row's own list and what was found, by (float32 distance, row).
     """

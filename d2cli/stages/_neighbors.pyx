@@ -18,6 +18,73 @@ from libcpp.vector cimport vector
 
 import numpy as np
 
+cdef extern from *:
+    """
+    // Wider vectors where the processor has them, chosen when the module is loaded. Every sum has
+    // fixed lanes, so the result is the same with all of them.
+    #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__) && defined(__GLIBC__)
+    #define D2_CLONES __attribute__((target_clones("avx512f", "avx2", "default")))
+    #else
+    #define D2_CLONES
+    #endif
+
+    template <typename T> static inline __attribute__((always_inline)) double d2_lanes(
+        const T* a, const T* b, ptrdiff_t dim
+    ) {
+        double part[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        ptrdiff_t i = 0, lane;
+        for (; i + 8 <= dim; i += 8)
+            for (lane = 0; lane < 8; lane++) {
+                double difference = (double)a[i + lane] - (double)b[i + lane];
+                part[lane] += difference * difference;
+            }
+        for (lane = 0; i + lane < dim; lane++) {
+            double difference = (double)a[i + lane] - (double)b[i + lane];
+            part[lane] += difference * difference;
+        }
+        return ((part[0] + part[1]) + (part[2] + part[3]))
+            + ((part[4] + part[5]) + (part[6] + part[7]));
+    }
+
+    D2_CLONES static double d2_square_of(const float* a, const float* b, ptrdiff_t dim) {
+        return d2_lanes(a, b, dim);
+    }
+
+    D2_CLONES static double d2_square_of_wide(const double* a, const double* b, ptrdiff_t dim) {
+        return d2_lanes(a, b, dim);
+    }
+
+    D2_CLONES static float d2_short_square(const float* a, const float* b, ptrdiff_t dim) {
+        float part[16] = {0};
+        ptrdiff_t i = 0, lane;
+        for (; i + 16 <= dim; i += 16)
+            for (lane = 0; lane < 16; lane++) {
+                float difference = a[i + lane] - b[i + lane];
+                part[lane] += difference * difference;
+            }
+        for (lane = 0; i + lane < dim; lane++) {
+            float difference = a[i + lane] - b[i + lane];
+            part[lane] += difference * difference;
+        }
+        float sum = 0;
+        for (lane = 0; lane < 16; lane++) sum += part[lane];
+        return sum;
+    }
+
+    // How many of n values low - 2 product are at most a limit.
+    D2_CLONES static int d2_hits(
+        const float* low, const float* product, float limit, ptrdiff_t n
+    ) {
+        int hits = 0;
+        for (ptrdiff_t j = 0; j < n; j++) hits += (low[j] - 2 * product[j]) <= limit;
+        return hits;
+    }
+    """
+    double d2_square_of(const float* a, const float* b, Py_ssize_t dim) nogil
+    double d2_square_of_wide(const double* a, const double* b, Py_ssize_t dim) nogil
+    float d2_short_square(const float* a, const float* b, Py_ssize_t dim) nogil
+    int d2_hits(const float* low, const float* product, float limit, Py_ssize_t n) nogil
+
 ctypedef fused real:
     float
     double
@@ -88,9 +155,7 @@ cdef class CandidateBlock:
                 while start < n_columns:
                     stop = min(start + 64, n_columns)
                     limit = self.limit[r]
-                    hits = 0
-                    for j in range(start, stop):  # a plain count, so that it is vectorised
-                        hits += (low[j] - 2 * product[j]) <= limit
+                    hits = d2_hits(low + start, product + start, limit, stop - start)
                     if hits:
                         for j in range(start, stop):
                             value = low[j] - 2 * product[j]
@@ -127,24 +192,11 @@ cdef class CandidateBlock:
 
 
 cdef inline float distance(const real* a, const real* b, Py_ssize_t dim) noexcept nogil:
-    # Eight fixed partial sums: symmetric in a and b, the same on every run, and vectorised.
-    cdef double[8] part
-    cdef double difference
-    cdef Py_ssize_t i, lane, whole = dim - dim % 8
-    for lane in range(8):
-        part[lane] = 0
-    i = 0
-    while i < whole:
-        for lane in range(8):
-            difference = <double>a[i + lane] - <double>b[i + lane]
-            part[lane] += difference * difference
-        i += 8
-    for lane in range(dim - whole):
-        difference = <double>a[whole + lane] - <double>b[whole + lane]
-        part[lane] += difference * difference
-    return <float>sqrt(
-        ((part[0] + part[1]) + (part[2] + part[3])) + ((part[4] + part[5]) + (part[6] + part[7]))
-    )
+    # Eight fixed partial sums: symmetric in a and b, and the same on every machine.
+    if real is float:
+        return <float>sqrt(d2_square_of(a, b, dim))
+    else:
+        return <float>sqrt(d2_square_of_wide(a, b, dim))
 
 
 def nearest_of(
@@ -181,11 +233,41 @@ def nearest_of(
     return neighbors, distances
 
 
-def first_twins(const real[:, ::1] vectors, const int64_t[::1] rows):
+def row_keys(const real[:, ::1] vectors, const int64_t[::1] rows):
+    cdef Py_ssize_t i, j, lane, n = rows.shape[0], dim = vectors.shape[1], whole = dim - dim % 4
+    cdef uint64_t bits
+    cdef uint64_t[4] part
+    cdef real value
+    cdef const real* a
+    keys = np.empty(n, dtype=np.uint64)
+    cdef uint64_t[::1] out = keys
+    with nogil:
+        for i in range(n):
+            a = &vectors[rows[i], 0]
+            for lane in range(4):
+                part[lane] = 0x9E3779B97F4A7C15ULL + lane
+            j = 0
+            while j < dim:
+                for lane in range(4 if j < whole else dim - whole):
+                    value = a[j + lane] + <real>0.0  # -0.0 and 0.0 are the same place
+                    bits = 0
+                    memcpy(&bits, &value, sizeof(real))
+                    part[lane] = (part[lane] ^ bits) * 0xD6E8FEB86659FD93ULL
+                    part[lane] ^= part[lane] >> 32
+                j += 4
+            for lane in range(1, 4):
+                part[0] = (part[0] ^ part[lane]) * 0xD6E8FEB86659FD93ULL
+                part[0] ^= part[0] >> 32
+            out[i] = part[0]
+    return keys
+
+
+def first_twins(
+    const real[:, ::1] vectors, const int64_t[::1] rows, const uint64_t[::1] keys
+):
     cdef Py_ssize_t i, j, n = rows.shape[0], dim = vectors.shape[1]
-    cdef uint64_t key, bits, mask
+    cdef uint64_t key, mask
     cdef int32_t other
-    cdef double value
     cdef const real* a
     cdef const real* b
     cdef size_t size = 16
@@ -194,22 +276,13 @@ def first_twins(const real[:, ::1] vectors, const int64_t[::1] rows):
         size *= 2
     mask = size - 1
     cdef vector[int32_t] table
-    cdef vector[uint64_t] keys
     first = np.empty(n, dtype=np.int32)
     cdef int32_t[::1] twin = first
     with nogil:
         table.assign(size, -1)
-        keys.resize(n)
         for i in range(n):
             a = &vectors[rows[i], 0]
-            key = 0x9E3779B97F4A7C15ULL
-            for j in range(dim):
-                value = <double>a[j] + 0.0  # -0.0 and 0.0 are the same place
-                memcpy(&bits, &value, 8)
-                key = (key ^ bits) * 0xD6E8FEB86659FD93ULL
-                key ^= key >> 32
-            keys[i] = key
-            key &= mask
+            key = keys[i] & mask
             while True:
                 other = table[key]
                 if other < 0:
@@ -271,3 +344,177 @@ def spread_to_twins(
                         nearest[row, taken] = found[i].second
                         taken += 1
     return spread, lengths
+
+
+# --- graph: approximate search -------------------------------------------------------------------
+
+
+def smallest_columns(
+    const float[:, ::1] products, const float[::1] norms, Py_ssize_t k
+):
+    cdef Py_ssize_t r, n_columns = products.shape[1]
+    cdef vector[pair[float, int32_t]] best
+    smallest = np.empty((products.shape[0], k), dtype=np.int32)
+    cdef int32_t[:, ::1] out = smallest
+    cdef Py_ssize_t i
+    best.resize(k)
+    with nogil:
+        for r in range(products.shape[0]):
+            for i in range(k):
+                best[i] = pair[float, int32_t](INFINITY, -1)
+            insert_columns(&products[r, 0], &norms[0], n_columns, 0, -1, best.data(), k)
+            for i in range(k):
+                out[r, i] = best[i].second
+    return smallest
+
+
+cdef void insert_columns(
+    const float* product,
+    const float* norms,
+    Py_ssize_t n,
+    int32_t first,
+    int32_t own,
+    pair[float, int32_t]* best,
+    Py_ssize_t k,
+) noexcept nogil:
+    # best stays ascending by (value, number); the values are norm - 2 product.
+    cdef Py_ssize_t start = 0, stop, j, at
+    cdef pair[float, int32_t] one
+    while start < n:
+        stop = min(start + 64, n)
+        if d2_hits(norms + start, product + start, best[k - 1].first, stop - start):
+            for j in range(start, stop):
+                one.first = norms[j] - 2 * product[j]
+                one.second = first + <int32_t>j
+                if one < best[k - 1] and one.second != own:
+                    at = k - 1
+                    while at > 0 and one < best[at - 1]:
+                        best[at] = best[at - 1]
+                        at -= 1
+                    best[at] = one
+        start = stop
+
+
+cdef class NearestSoFar:
+    cdef vector[pair[float, int32_t]] best
+    cdef Py_ssize_t k
+    cdef int32_t first
+
+    def __init__(self, Py_ssize_t n, Py_ssize_t k):
+        self.k = k
+        self.best.assign(n * k, pair[float, int32_t](INFINITY, -1))
+
+    def merge(
+        self,
+        const float[:, ::1] products,
+        const float[::1] norms,
+        const int32_t[::1] slots,
+        const int32_t[::1] own,
+        int32_t first,
+    ):
+        cdef Py_ssize_t r, slot
+        with nogil:
+            for r in range(products.shape[0]):
+                slot = slots[r]
+                insert_columns(
+                    &products[r, 0],
+                    &norms[0],
+                    products.shape[1],
+                    first,
+                    own[slot],
+                    self.best.data() + slot * self.k,
+                    self.k,
+                )
+
+    def finish(self):
+        cdef Py_ssize_t i, n = self.best.size()
+        numbers = np.empty(n, dtype=np.int32)
+        cdef int32_t[::1] out = numbers
+        for i in range(n):
+            out[i] = self.best[i].second
+        return numbers.reshape(-1, self.k)
+
+
+def keep_nearest(
+    const int32_t[:, ::1] numbers,
+    const float[:, ::1] values,
+    const int32_t[::1] own,
+    Py_ssize_t k,
+):
+    cdef Py_ssize_t r, j, at, i
+    cdef pair[float, int32_t] one
+    cdef vector[pair[float, int32_t]] best
+    nearest = np.empty((numbers.shape[0], k), dtype=np.int32)
+    cdef int32_t[:, ::1] out = nearest
+    best.resize(k)
+    with nogil:
+        for r in range(numbers.shape[0]):
+            for i in range(k):
+                best[i] = pair[float, int32_t](INFINITY, -1)
+            for j in range(numbers.shape[1]):
+                one.first = values[r, j]
+                one.second = numbers[r, j]
+                if one.second >= 0 and one.second != own[r] and one < best[k - 1]:
+                    at = k - 1
+                    while at > 0 and one < best[at - 1]:
+                        best[at] = best[at - 1]
+                        at -= 1
+                    best[at] = one
+            for i in range(k):
+                out[r, i] = best[i].second
+    return nearest
+
+
+def refine_neighbors(
+    const float[:, ::1] points,
+    const int32_t[:, ::1] neighbors,
+    Py_ssize_t first,
+    Py_ssize_t last,
+    Py_ssize_t breadth,
+):
+    cdef Py_ssize_t i, a, b, at, k = neighbors.shape[1], dim = points.shape[1]
+    cdef int32_t near, other
+    cdef pair[float, int32_t] one
+    cdef vector[pair[float, int32_t]] best
+    cdef vector[int32_t] seen
+    refined = np.empty((last - first, k), dtype=np.int32)
+    cdef int32_t[:, ::1] out = refined
+    best.resize(k)
+    cdef size_t mask = 1, h
+    while mask < 4 * <size_t>(k + breadth * breadth + 1):
+        mask *= 2
+    seen.resize(mask)
+    mask -= 1
+    with nogil:
+        for i in range(first, last):
+            seen.assign(mask + 1, -1)
+            for a in range(k):
+                best[a] = pair[float, int32_t](INFINITY, -1)
+            for a in range(-1, breadth):
+                # first the own list, then those of the nearest
+                near = <int32_t>i if a < 0 else neighbors[i, a]
+                if near < 0:
+                    break
+                for b in range(k if a < 0 else breadth):
+                    other = neighbors[near, b]
+                    if other < 0:
+                        break
+                    if other == i:
+                        continue
+                    h = (<size_t>other * 0x9E3779B1U) & mask
+                    while seen[h] >= 0 and seen[h] != other:
+                        h = (h + 1) & mask
+                    if seen[h] == other:
+                        continue
+                    seen[h] = other
+                    one.first = d2_short_square(&points[i, 0], &points[other, 0], dim)
+                    one.second = other
+                    if one < best[k - 1]:
+                        at = k - 1
+                        while at > 0 and one < best[at - 1]:
+                            best[at] = best[at - 1]
+                            at -= 1
+                        best[at] = one
+            for a in range(k):
+                out[i - first, a] = best[a].second
+    return refined

@@ -30,6 +30,7 @@ class ExactIndex:
     """All places are compared with the query; the answer is exact whatever the BLAS rounds."""
 
     name = "exact"
+    effort = 0
 
     def __init__(self, space: SearchSpace) -> None:
         self.space = space

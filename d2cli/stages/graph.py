@@ -3,7 +3,7 @@
 import math
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,23 +11,32 @@ from numpy.typing import NDArray
 from d2cli.params import GraphParams
 from d2cli.stages._neighbors import spread_to_twins
 from d2cli.stages.adjacency import Adjacency, undirected
+from d2cli.stages.approximate import ApproximateIndex
+from d2cli.stages.cells import LAST_EFFORT, CellSource
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.groups import Groups
-from d2cli.stages.hnsw import HnswIndex
+from d2cli.stages.hnsw import HnswSource
 from d2cli.stages.parallel import Progress, no_progress
-from d2cli.stages.recall import Recall, raise_effort
+from d2cli.stages.partition import lay_out
+from d2cli.stages.projection import principal_axes, project
+from d2cli.stages.recall import Recall, RecallCheck, check_recall, raise_effort
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
 from d2cli.stages.vectors import Vectors
 
 # Up to here exact search is at most as slow as hnsw; measured by tests/bench/crossover.py.
 EXACT_ROWS = 32_000  # distinct rows of a group
 EXACT_ROWS_AT_WIDTH_1 = 280_000  # and at most this divided by the root of the width
+MOST_PROBES_OF_FAST = 48  # cells; where more are needed, hnsw is faster
 
 
 class Index(Protocol):
-    """What both backends offer: the k nearest other places of some places."""
+    """What all backends offer: the k nearest other places of some places."""
 
     name: str
+
+    @property
+    def effort(self) -> int:
+        """What was spent on a query: hnsw's ef, cells probed, 0 for exact search."""
 
     def search(
         self,
@@ -53,13 +62,15 @@ class KnnGraph:
     groups : Groups or None
         The groups that neighbours were searched within.
     backend : str
-        "exact", "hnsw", or "exact+hnsw" where groups of different sizes took different ones.
+        "exact", "hnsw", "cells", or such as "exact+hnsw" where groups took different ones.
     recall : Recall
         Measured, or 1 by construction.
     ef_search : int
-        The largest effort of hnsw; 0 without hnsw.
+        The largest number of candidates that hnsw was asked for; 0 without hnsw.
     n_duplicates : int
         Rows whose vector equals that of a lower row of their group.
+    probes : int
+        The largest number of cells that a row was compared with; 0 without cells.
     """
 
     neighbors: NDArray[np.int32]
@@ -69,6 +80,7 @@ class KnnGraph:
     recall: Recall
     ef_search: int = 0
     n_duplicates: int = 0
+    probes: int = 0
 
     def __post_init__(self) -> None:
         if self.neighbors.shape != self.distances.shape or self.neighbors.ndim != 2:
@@ -121,7 +133,7 @@ def build_graph(
     n, k = len(vectors), params.n_neighbors
     neighbors = np.full((n, k), -1, dtype=np.int32)
     distances = np.full((n, k), np.inf, dtype=np.float32)
-    backends, duplicates, effort = set(), 0, 0
+    backends, duplicates, effort, probes = set(), 0, 0, 0
     found, measured = 0.0, 0
     for rows in groups.rows() if groups else [np.arange(n, dtype=np.int64)]:
         part = _search_group(vectors, rows, params, n_threads, on_progress)
@@ -129,12 +141,12 @@ def build_graph(
         distances[rows] = part.distances
         backends.add(part.backend)
         duplicates += part.n_duplicates
-        effort = max(effort, part.ef_search)
+        effort, probes = max(effort, part.ef_search), max(probes, part.probes)
         found += part.recall.value * len(rows)
         measured += part.recall.sample_size
     recall = Recall(value=found / n, sample_size=measured, target=params.recall)
     backend = "+".join(sorted(backends))
-    return KnnGraph(neighbors, distances, groups, backend, recall, effort, duplicates)
+    return KnnGraph(neighbors, distances, groups, backend, recall, effort, duplicates, probes)
 
 
 def _search_group(
@@ -145,34 +157,63 @@ def _search_group(
     on_progress: Progress,
 ) -> KnnGraph:
     """Search within the rows of one group; neighbours are positions in ``rows``."""
-    places, indptr, members = distinct_rows(vectors, rows)
-    space = build_space(vectors, places)
+    places, indptr, members = distinct_rows(vectors, rows, n_threads=n_threads)
+    space = build_space(vectors, places, n_threads=n_threads)
     k = params.n_neighbors
     k_places = max(min(k, space.n_places - 1), 1)
     queries = np.arange(space.n_places, dtype=np.int32)
-    recall, effort = Recall(value=1.0, sample_size=0, target=params.recall), 0
+    how: Any = {"n_threads": n_threads, "on_progress": on_progress}
     index: Index
     if _searches_exactly(space, params):
-        index = ExactIndex(space)
+        index, check = ExactIndex(space), None
     else:
-        index = hnsw = HnswIndex(
-            space, seed=params.seed, n_threads=n_threads, on_progress=on_progress
-        )
-        recall = raise_effort(
-            hnsw, k_places, target=params.recall, seed=params.seed, n_threads=n_threads
-        )
-        effort = hnsw.ef_search
-    neighbors, distances = index.search(
-        queries, k_places, n_threads=n_threads, on_progress=on_progress
-    )
+        check = check_recall(space, k_places, target=params.recall, seed=params.seed, **how)
+        index = _approximate_index(space, k_places, params, check, **how)
+    neighbors, distances = index.search(queries, k_places, **how)
+    recall = Recall(value=1.0, sample_size=0, target=params.recall)
+    if check is not None:
+        recall = check.measure(distances[check.sample])
     # Positions equal places only if there are neither duplicates nor missing columns.
     if space.n_places < len(rows) or k_places < k:
         neighbors, distances = spread_to_twins(neighbors, distances, indptr, members, len(rows), k)
-    duplicates = len(rows) - space.n_places
-    return KnnGraph(neighbors, distances, None, index.name, recall, effort, duplicates)
+    return KnnGraph(
+        neighbors,
+        distances,
+        None,
+        index.name,
+        recall,
+        ef_search=index.effort if index.name == "hnsw" else 0,
+        probes=index.effort if index.name == "cells" else 0,
+        n_duplicates=len(rows) - space.n_places,
+    )
 
 
 def _searches_exactly(space: SearchSpace, params: GraphParams) -> bool:
-    if params.backend != "auto":
+    if params.backend in ("exact", "hnsw", "cells"):
         return params.backend == "exact"
     return space.n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / math.sqrt(space.dim))
+
+
+def _approximate_index(
+    space: SearchSpace,
+    k: int,
+    params: GraphParams,
+    check: RecallCheck,
+    *,
+    n_threads: int,
+    on_progress: Progress,
+) -> ApproximateIndex:
+    """Return an index whose effort reaches the target recall on the sample, if it can."""
+    how: Any = {"n_threads": n_threads, "on_progress": on_progress}
+    points = project(space, principal_axes(space, seed=params.seed), **how)
+    layout = lay_out(points, seed=params.seed, **how)
+    del points
+    if params.backend in ("cells", "fast"):
+        most = LAST_EFFORT if params.backend == "cells" else MOST_PROBES_OF_FAST
+        index = ApproximateIndex(space, CellSource(layout, last_effort=most))
+        recall = raise_effort(index, k, check, n_threads=n_threads)
+        if recall.reached or params.backend == "cells":
+            return index
+    index = ApproximateIndex(space, HnswSource(layout, k, seed=params.seed, **how))
+    raise_effort(index, k, check, n_threads=n_threads)
+    return index

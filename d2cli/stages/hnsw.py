@@ -1,8 +1,9 @@
-"""Approximate search with hnswlib, the same on every run; the only importer of hnswlib.
+"""Candidates by hnswlib, the same on every run; the only importer of hnswlib.
 
-hnswlib builds a different graph on every run when threads insert together. So the places are dealt
-to a fixed number of shards, each built by one thread in a fixed order, every query asks all shards,
-and true distances decide between their answers. Neighbour lists are kept, the index never is.
+hnswlib builds a different graph on every run when threads insert together. So the positions are
+dealt to a fixed number of shards, each built by one thread in a fixed order, and every query asks
+all shards. Positions follow k-means cells, so that walks stay in the cache; a random head goes in
+first, so that walks between cells are short.
 """
 
 from collections.abc import Iterator
@@ -11,28 +12,30 @@ import hnswlib
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._neighbors import nearest_of
-from d2cli.stages.parallel import Progress, no_progress, run_tasks
-from d2cli.stages.space import SearchSpace
+from d2cli.stages._neighbors import keep_nearest
+from d2cli.stages.approximate import Take
+from d2cli.stages.parallel import Progress, Task, no_progress, run_tasks
+from d2cli.stages.partition import Layout
 
-M = 16
-EF_CONSTRUCTION = 80
-FIRST_EF_SEARCH = 24
-LAST_EF_SEARCH = 3072
-SHARD_ROWS = 5_000  # a space below twice this has one shard
-MOST_SHARDS = 4
-PIECE = 512  # places inserted or queried between two looks at the stop flag
+M = 14
+EF_CONSTRUCTION = 60
+LAST_EFFORT = 3072
+SHARDS_FROM = (30_000, 400_000, 2_000_000)  # rows from which there are 2, 4 and 8 shards
+HEAD = 0.05  # share of the rows inserted first, in random order
+PIECE = 512  # positions inserted or queried between two looks at the stop flag
 
 
-class HnswIndex:
-    """A fixed set of hnswlib indexes over one search space.
+class HnswSource:
+    """A fixed set of hnswlib indexes over one layout.
 
     Parameters
     ----------
-    space : SearchSpace
-        Different vectors: equal ones would break the navigability of the graph.
+    layout : Layout
+        Of different points: equal ones would break the navigability of the graph.
+    k : int
+        Neighbours that will be asked for; the effort starts at twice as many candidates.
     seed : int
-        Of the random levels.
+        Of the random levels and the head.
     n_threads : int
         Shards built at a time; does not change the result.
     """
@@ -41,98 +44,95 @@ class HnswIndex:
 
     def __init__(
         self,
-        space: SearchSpace,
+        layout: Layout,
+        k: int,
         *,
         seed: int,
         n_threads: int = 1,
         on_progress: Progress = no_progress,
     ) -> None:
-        self.space = space
-        self.ef_search = FIRST_EF_SEARCH
-        n_shards = min(MOST_SHARDS, max(1, space.n_places // SHARD_ROWS))
-        self.shards = [
-            np.arange(shard, space.n_places, n_shards, dtype=np.int32) for shard in range(n_shards)
-        ]
+        self.layout = layout
+        self.effort = 2 * k
+        n = len(layout.places)
+        n_shards = 2 ** sum(n >= rows for rows in SHARDS_FROM)
+        self.sizes = [len(range(shard, n, n_shards)) for shard in range(n_shards)]
         self.indexes = []
-        for shard in self.shards:
-            index = hnswlib.Index(space="l2", dim=space.dim)
+        for size in self.sizes:
+            index = hnswlib.Index(space="l2", dim=layout.points.shape[1])
             index.init_index(
-                max_elements=len(shard), M=M, ef_construction=EF_CONSTRUCTION, random_seed=seed
+                max_elements=size, M=M, ef_construction=EF_CONSTRUCTION, random_seed=seed
             )
             index.set_num_threads(1)
             self.indexes.append(index)
 
-        def build(index: hnswlib.Index, shard: NDArray[np.int32]) -> Iterator[int]:
-            for start in range(0, len(shard), PIECE):
-                piece = shard[start : start + PIECE]
-                index.add_items(space.block(piece), piece, num_threads=1)
+        def build(shard: int) -> Iterator[int]:
+            own = np.arange(shard, n, n_shards, dtype=np.int32)
+            rng = np.random.default_rng([seed, shard])
+            first = rng.random(len(own)) < HEAD
+            own = np.concatenate([rng.permutation(own[first]), own[~first]])
+            for start in range(0, len(own), PIECE):
+                piece = own[start : start + PIECE]
+                self.indexes[shard].add_items(layout.points[piece], piece, num_threads=1)
                 yield len(piece)
 
         run_tasks(
-            [build(*pair) for pair in zip(self.indexes, self.shards, strict=True)],
+            [build(shard) for shard in range(n_shards)],
             n_threads=n_threads,
             phase="building hnsw",
-            total=space.n_places,
+            total=n,
             on_progress=on_progress,
         )
 
-    def search(
-        self,
-        queries: NDArray[np.int32],
-        k: int,
-        *,
-        n_threads: int = 1,
-        on_progress: Progress = no_progress,
-    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return about the k nearest other places of each query, and their distances, (q, k) each.
+    def try_harder(self) -> bool:
+        """Raise the candidates by two fifths; False if they are all places, or 3,072."""
+        most = min(LAST_EFFORT, len(self.layout.places))
+        if self.effort >= most:
+            return False
+        self.effort = min(self.effort * 7 // 5 + 1, most)
+        return True
 
-        As `ExactIndex.search`, but a neighbour may be missed; ``ef_search`` is the effort.
-        """
-        neighbors = np.full((len(queries), k), -1, dtype=np.int32)
-        distances = np.full((len(queries), k), np.inf, dtype=np.float32)
-        # One more for the query itself, one for a pair that float32 puts in the wrong order.
-        wanted = k + 2
+    def wanted(self, k: int, *, narrowed: bool) -> int:
+        """Return the effort: it is the number of candidates."""
+        return max(self.effort, k)
+
+    def tasks(self, asked: NDArray[np.int32], wanted: int, take: Take) -> list[Task]:
+        """See `d2cli.stages.approximate.Source`; hnsw's ef is what a shard is asked for."""
+        # A shard holds its share of the nearest, give or take; one more for the query itself.
+        a_shard = min(wanted + 1, wanted // len(self.indexes) + 12)
         for index in self.indexes:
-            index.set_ef(max(self.ef_search, wanted))
+            index.set_ef(a_shard)
 
-        def search_block(start: int) -> Iterator[int]:
-            block = queries[start : start + PIECE]
-            points = self.space.block(block)
-            found = [
-                _query(index, points, min(wanted, len(shard)))
-                for index, shard in zip(self.indexes, self.shards, strict=True)
+        def search(start: int) -> Iterator[int]:
+            part = slice(start, min(start + PIECE, len(asked)))
+            points = self.layout.points[asked[part]]
+            answers = [
+                _query(index, points, min(a_shard, size))
+                for index, size in zip(self.indexes, self.sizes, strict=True)
             ]
-            candidates = np.ascontiguousarray(np.concatenate(found, axis=1))
-            ends = np.arange(len(block) + 1, dtype=np.int64) * candidates.shape[1]
-            part = slice(start, start + len(block))
-            neighbors[part], distances[part] = nearest_of(
-                self.space.vectors, self.space.rows, block, ends, candidates.ravel(), k
-            )
-            yield len(block)
+            numbers = np.concatenate([numbers for numbers, _ in answers], axis=1)
+            away = np.concatenate([away for _, away in answers], axis=1)
+            take(part, keep_nearest(numbers, away, asked[part], wanted))
+            yield part.stop - part.start
 
-        run_tasks(
-            [search_block(start) for start in range(0, len(queries), PIECE)],
-            n_threads=n_threads,
-            phase="searching hnsw",
-            total=len(queries),
-            on_progress=on_progress,
-        )
-        return neighbors, distances
+        return [search(start) for start in range(0, len(asked), PIECE)]
 
 
-def _query(index: hnswlib.Index, points: NDArray[np.float32], k: int) -> NDArray[np.int32]:
-    """Ask one shard; -1 where it cannot reach k places."""
+def _query(
+    index: hnswlib.Index, points: NDArray[np.float32], k: int
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """Ask one shard for positions and squared distances; -1 and infinity where it has too few."""
     try:
-        labels, _ = index.knn_query(points, k=k, num_threads=1)
-        return np.asarray(labels).astype(np.int32)
+        labels, away = index.knn_query(points, k=k, num_threads=1)
+        return np.asarray(labels).astype(np.int32), np.asarray(away, dtype=np.float32)
     except RuntimeError:  # one of the queries reaches fewer than k: ask one by one, k falling
-        answer = np.full((len(points), k), -1, dtype=np.int32)
+        numbers = np.full((len(points), k), -1, dtype=np.int32)
+        distances = np.full((len(points), k), np.inf, dtype=np.float32)
         for row, point in enumerate(points):
             for fewer in range(k, 0, -1):
                 try:
-                    labels, _ = index.knn_query(point[None], k=fewer, num_threads=1)
+                    labels, away = index.knn_query(point[None], k=fewer, num_threads=1)
                 except RuntimeError:
                     continue
-                answer[row, :fewer] = labels[0]
+                numbers[row, :fewer], distances[row, :fewer] = labels[0], away[0]
                 break
-        return answer
+        return numbers, distances

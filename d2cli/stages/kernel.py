@@ -48,7 +48,10 @@ def edge_weights(
 def median_distance(distances: NDArray[np.float32]) -> float:
     """Return the median of the finite, positive distances in float64; 1 if there are none."""
     real = distances[np.isfinite(distances) & (distances > 0)]
-    return float(np.median(real.astype(np.float64))) if len(real) else 1.0
+    if not len(real):
+        return 1.0
+    middle = [(len(real) - 1) // 2, len(real) // 2]
+    return float(np.partition(real, middle)[middle].astype(np.float64).mean())
 
 
 def bandwidth_value(bandwidth: float | Auto, distances: NDArray[np.float32]) -> float:

@@ -5,9 +5,10 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from d2cli.stages.approximate import ApproximateIndex
 from d2cli.stages.exact import ExactIndex
-from d2cli.stages.hnsw import LAST_EF_SEARCH, HnswIndex
 from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.space import SearchSpace
 
 SAMPLE_SIZE = 1000
 
@@ -41,38 +42,68 @@ def share_found(found: NDArray[np.float32], exact: NDArray[np.float32]) -> float
     return float(hits.sum() / real.sum())
 
 
-def raise_effort(
-    index: HnswIndex,
+@dataclass(frozen=True, eq=False)
+class RecallCheck:
+    """Exact answers for a sample of places, to hold searches against.
+
+    Attributes
+    ----------
+    sample : int32 array, shape (s,)
+        Places, ascending.
+    exact : float32 array, shape (s, k)
+        Distances of their true neighbours.
+    target : float
+        Recall wanted, 0 to 1.
+    """
+
+    sample: NDArray[np.int32]
+    exact: NDArray[np.float32]
+    target: float
+
+    def measure(self, found: NDArray[np.float32]) -> Recall:
+        """Return the recall of distances (s, k) found for the sample."""
+        value = share_found(found, self.exact)
+        return Recall(value=value, sample_size=len(self.sample), target=self.target)
+
+
+def check_recall(
+    space: SearchSpace,
     k: int,
     *,
     target: float,
     seed: int,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
-) -> Recall:
-    """Double ``index.ef_search`` until the recall on the sample reaches the target, or 3,072.
+) -> RecallCheck:
+    """Search a seeded sample of 1,000 places exactly, or all if there are fewer.
 
     Parameters
     ----------
-    index : HnswIndex
-        Its ``ef_search`` is left at the effort that was reached.
+    space : SearchSpace
     k : int
         Neighbours that count.
     target : float
-        Recall to reach, 0 to 1.
+        Recall wanted, 0 to 1.
     seed : int
-        Of the sample: ``SAMPLE_SIZE`` places, or all if there are fewer.
+        Of the sample.
     """
-    places = index.space.n_places
-    size = min(SAMPLE_SIZE, places)
-    sample = np.random.default_rng(seed).choice(places, size, replace=False).astype(np.int32)
-    sample.sort()
-    _, exact = ExactIndex(index.space).search(
-        sample, k, n_threads=n_threads, on_progress=on_progress
-    )
+    size = min(SAMPLE_SIZE, space.n_places)
+    chosen = np.random.default_rng(seed).choice(space.n_places, size, replace=False)
+    sample: NDArray[np.int32] = np.sort(chosen).astype(np.int32)
+    _, exact = ExactIndex(space).search(sample, k, n_threads=n_threads, on_progress=on_progress)
+    return RecallCheck(sample, exact, target)
+
+
+def raise_effort(
+    index: ApproximateIndex, k: int, check: RecallCheck, *, n_threads: int = 1
+) -> Recall:
+    """Raise the effort until the recall on the sample reaches the target, or it is at its end.
+
+    The sample is searched alone, without the neighbours of neighbours that a search of all places
+    looks at; the recall of the whole is therefore at least what is returned, up to chance.
+    """
     while True:
-        _, found = index.search(sample, k, n_threads=n_threads)
-        recall = Recall(value=share_found(found, exact), sample_size=size, target=target)
-        if recall.reached or index.ef_search >= min(LAST_EF_SEARCH, places):
+        _, found = index.search(check.sample, k, n_threads=n_threads)
+        recall = check.measure(found)
+        if recall.reached or not index.try_harder():
             return recall
-        index.ef_search *= 2

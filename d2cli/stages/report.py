@@ -57,9 +57,11 @@ def spread(values: NDArray[np.float64]) -> dict[str, float] | None:
     """Return mean and quantiles, named "mean", "q0" ... "q100"; None for no values."""
     if not len(values):
         return None
-    quantiles = np.quantile(values, QUANTILES)
-    named = {f"q{100 * q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
-    return {"mean": float(np.mean(values)), **named}
+    return {"mean": float(np.mean(values)), **_named(np.quantile(values, QUANTILES))}
+
+
+def _named(quantiles: NDArray[np.float64]) -> dict[str, float]:
+    return {f"q{100 * q:g}": float(v) for q, v in zip(QUANTILES, quantiles, strict=True)}
 
 
 def histogram(values: NDArray[np.float64], kept: NDArray[np.bool_]) -> dict[str, list[float]]:
@@ -79,18 +81,58 @@ def histogram(values: NDArray[np.float64], kept: NDArray[np.bool_]) -> dict[str,
     }
 
 
-def weigh(graph: KnnGraph, *, gamma: float, bandwidth: float, kernel: Kernel) -> dict[str, Any]:
-    """Describe the weights of the stored edges, and warn where (nearly) all are 0 or 1."""
-    real = graph.distances[graph.neighbors >= 0]
-    weights = edge_weights(real, gamma=gamma, bandwidth=bandwidth, kernel=kernel)
-    if not len(weights):
-        return {"gamma": gamma, "quantiles": None, "near_0": 0.0, "near_1": 0.0}
-    return {
-        "gamma": gamma,
-        "quantiles": spread(weights),
-        "near_0": float(np.mean(weights < 0.01)),
-        "near_1": float(np.mean(weights > 0.99)),
-    }
+@dataclass(frozen=True, kw_only=True)
+class Way:
+    """The kernel of the messages of one way; see `d2cli.stages.kernel.edge_weights`."""
+
+    gamma: float
+    bandwidth: float
+    kernel: Kernel
+
+    def weights(self, distances: NDArray[np.float32]) -> NDArray[np.float64]:
+        """Return the weights of some distances."""
+        return edge_weights(
+            distances, gamma=self.gamma, bandwidth=self.bandwidth, kernel=self.kernel
+        )
+
+
+def weigh(distances: NDArray[np.float32], ways: dict[str, Way]) -> dict[str, dict[str, Any]]:
+    """Describe the weights that each way gives to the stored edges.
+
+    Parameters
+    ----------
+    distances : float32 array, shape (e,)
+    ways : dict
+
+    Returns
+    -------
+    dict
+        For each way its gamma, mean and quantiles of the weights (None without edges), and the
+        shares of weights below 0.01 and above 0.99.
+    """
+    last = len(distances) - 1
+    if last < 0:
+        nothing = {"quantiles": None, "near_0": 0.0, "near_1": 0.0}
+        return {name: {"gamma": way.gamma, **nothing} for name, way in ways.items()}
+    # Weights fall with distance, so both ways have their quantiles at the same few edges, and the
+    # order of all edges, which costs more than all the rest, is looked at once.
+    places = last * np.array(QUANTILES)
+    below = np.floor(places).astype(np.int64)
+    above = np.minimum(below + 1, last)
+    ends = last - np.stack([below, above])
+    nearest_first = np.partition(distances, np.unique(ends))[ends]
+    described = {}
+    for name, way in ways.items():
+        weights = way.weights(distances)
+        low, high = way.weights(nearest_first)
+        quantiles = low + (high - low) * (places - below)
+        described[name] = {
+            "gamma": way.gamma,
+            "quantiles": {"mean": float(np.mean(weights)), **_named(quantiles)},
+            "near_0": float(np.mean(weights < 0.01)),
+            "near_1": float(np.mean(weights > 0.99)),
+        }
+    return described
 
 
 def weight_warnings(weights: dict[str, dict[str, Any]]) -> list[str]:
@@ -191,14 +233,17 @@ def summarize(
     kept = selection.kept
     n, budget = selection.n_samples, len(selection.rows)
     negative = selection.scores < 0
-    weights = {
-        "forward": weigh(
-            graph, gamma=scores.gamma_forward, bandwidth=scores.bandwidth, kernel=score_kernel
-        ),
-        "reverse": weigh(
-            graph, gamma=selection.gamma_reverse, bandwidth=selection.bandwidth, kernel=kernel
-        ),
-    }
+    weights = weigh(
+        graph.distances[graph.neighbors >= 0],
+        {
+            "forward": Way(
+                gamma=scores.gamma_forward, bandwidth=scores.bandwidth, kernel=score_kernel
+            ),
+            "reverse": Way(
+                gamma=selection.gamma_reverse, bandwidth=selection.bandwidth, kernel=kernel
+            ),
+        },
+    )
     groups = selection.groups or graph.groups
     return {
         "rows": {
@@ -232,6 +277,7 @@ def summarize(
             "backend": graph.backend,
             "recall": vars(graph.recall),
             "ef_search": graph.ef_search,
+            "probes": graph.probes,
             "duplicates": graph.n_duplicates,
             "groups": graph.groups.n_groups if graph.groups else None,
         },

@@ -10,15 +10,18 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import SelectParams
-from d2cli.stages._messages import pick_greedily
+from d2cli.stages._messages import GreedyPicks
 from d2cli.stages.budget import group_budgets
 from d2cli.stages.defects import count_rows
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
-from d2cli.stages.methods import METHODS, Task
+from d2cli.stages.methods import METHODS, Picked, Task
+from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.score import Scores
 from d2cli.stages.ties import tie_order
+
+PICKS_A_PIECE = 1 << 14  # some hundredths of a second, between two reports of progress
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,7 +53,7 @@ class Selection:
     budgets: tuple[int, ...]
 
     def __post_init__(self) -> None:
-        if len(np.unique(self.rows)) != len(self.rows):
+        if np.count_nonzero(self.kept) != len(self.rows):
             raise ValueError("a row was selected twice")
 
     @property
@@ -99,6 +102,7 @@ def select_coreset(
     *,
     groups: Groups | None = None,
     wishes: Wishes = NO_WISHES,
+    on_progress: Progress = no_progress,
 ) -> Selection:
     """Pick rows one by one; with the method "d2" exactly as "argmax, subtract, repeat" does.
 
@@ -118,6 +122,9 @@ def select_coreset(
         Each group gets a budget by ``params.balance``.
     wishes : Wishes
         Rows that must, or must not, be kept.
+    on_progress : callable
+        Called with ("selecting", picks made, budget) now and then by the method "d2"; what it
+        raises ends the selection.
 
     Returns
     -------
@@ -149,39 +156,47 @@ def select_coreset(
         included=np.bincount(parts.codes[wishes.include], minlength=parts.n_groups).tolist(),
         balance=params.balance,
     )
-    adjacency = graph.adjacency
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
     gamma = params.gamma_reverse_value(n)
-    order = tie_order(n, params.ties, params.seed)
     weights = edge_weights(
-        adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel
+        graph.adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel
+    )
+    task = Task(
+        graph,
+        scores.difficulty,
+        candidate,
+        wishes.include,
+        parts,
+        tuple(budgets),
+        tie_order(n, params.ties, params.seed),
+        weights,
+        np.random.default_rng(params.seed),
     )
     if params.method == "d2":
-        rows, at_pick = pick_greedily(
-            adjacency.indptr,
-            adjacency.indices,
-            weights,
-            scores.score,
-            order,
-            candidate.astype(np.uint8),
-            wishes.include,
-            parts.codes,
-            np.array(budgets, dtype=np.int64),
-            params.messages == "clamped",
-        )
+        picked = _pick_d2(task, scores.score, params.messages == "clamped", on_progress)
     else:
-        picked = METHODS[params.method](
-            Task(
-                graph,
-                scores.difficulty,
-                candidate,
-                wishes.include,
-                parts,
-                tuple(budgets),
-                order,
-                weights,
-                np.random.default_rng(params.seed),
-            )
-        )
-        rows, at_pick = picked.rows, picked.values
-    return Selection(rows, at_pick, n, gamma, bandwidth, groups, tuple(budgets))
+        picked = METHODS[params.method](task)
+    return Selection(picked.rows, picked.values, n, gamma, bandwidth, groups, task.budgets)
+
+
+def _pick_d2(
+    task: Task, score: NDArray[np.float64], clamped: bool, on_progress: Progress
+) -> Picked:
+    """Pick by score with reverse messages, piece by piece."""
+    around = task.graph.adjacency
+    picks = GreedyPicks(
+        around.indptr,
+        around.indices,
+        task.weights,
+        score,
+        task.order,
+        task.candidate.astype(np.uint8),
+        task.included,
+        task.groups.codes,
+        np.array(task.budgets, dtype=np.int64),
+        clamped,
+    )
+    budget = len(picks.rows)
+    while picks.done < budget:
+        on_progress("selecting", picks.advance(PICKS_A_PIECE), budget)
+    return Picked(picks.rows, picks.scores)

@@ -1,11 +1,13 @@
 """The search space: distinct rows of one group, centred and scaled to safe float32."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._neighbors import first_twins
+from d2cli.stages._neighbors import first_twins, row_keys
+from d2cli.stages.parallel import Task, run_tasks
 from d2cli.stages.vectors import Vectors
 
 BLOCK_ROWS = 4096
@@ -48,7 +50,7 @@ def take_rows(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
     return vectors[rows]
 
 
-def build_space(vectors: Vectors, rows: NDArray[np.int64]) -> SearchSpace:
+def build_space(vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1) -> SearchSpace:
     """Centre and scale distinct rows.
 
     Parameters
@@ -56,22 +58,34 @@ def build_space(vectors: Vectors, rows: NDArray[np.int64]) -> SearchSpace:
     vectors : float32 or float64 array, shape (n, d), C-ordered, finite
     rows : int64 array, shape (u,), ascending
         Rows of different vectors.
+    n_threads : int
+        Does not change the result.
     """
-    total = np.zeros(vectors.shape[1], dtype=np.float64)
     starts = range(0, len(rows), BLOCK_ROWS)
-    for start in starts:
-        total += take_rows(vectors, rows[start : start + BLOCK_ROWS]).sum(axis=0, dtype=np.float64)
-    center = total / max(len(rows), 1)
+    sums, lows, highs = (np.zeros((len(starts), vectors.shape[1])) for _ in range(3))
+
+    def look(i: int) -> Iterator[int]:
+        block = take_rows(vectors, rows[starts[i] : starts[i] + BLOCK_ROWS])
+        sums[i] = block.sum(axis=0, dtype=np.float64)
+        lows[i], highs[i] = block.min(axis=0), block.max(axis=0)
+        yield 0
+
+    _share([look(i) for i in range(len(starts))], n_threads)
+    center = sums.sum(axis=0) / max(len(rows), 1)
     largest = 0.0
-    for start in starts:
-        block = take_rows(vectors, rows[start : start + BLOCK_ROWS]) - center
-        largest = max(largest, float(np.abs(block).max(initial=0.0)))
+    if len(rows):
+        away = np.maximum(highs.max(axis=0) - center, center - lows.min(axis=0))
+        largest = float(away.max())
     exponent = max(int(np.frexp(largest)[1]), -1000)
     return SearchSpace(vectors, rows, center, float(np.ldexp(1.0, -exponent)))
 
 
+def _share(tasks: list[Task], n_threads: int) -> None:
+    run_tasks(tasks, n_threads=n_threads, phase="reading", total=0)
+
+
 def distinct_rows(
-    vectors: Vectors, rows: NDArray[np.int64]
+    vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Group equal vectors.
 
@@ -79,6 +93,8 @@ def distinct_rows(
     ----------
     vectors : float32 or float64 array, shape (n, d)
     rows : int64 array, shape (m,), ascending
+    n_threads : int
+        Does not change the result.
 
     Returns
     -------
@@ -88,7 +104,18 @@ def distinct_rows(
         ``members[indptr[p]:indptr[p + 1]]`` are the positions in ``rows``, ascending, whose
         vector is that of place p.
     """
-    first = first_twins(vectors, rows)
+    keys = np.empty(len(rows), dtype=np.uint64)
+
+    def hash_rows(start: int) -> Iterator[int]:
+        part = slice(start, start + BLOCK_ROWS)
+        keys[part] = row_keys(vectors, rows[part])
+        yield 0
+
+    _share([hash_rows(start) for start in range(0, len(rows), BLOCK_ROWS)], n_threads)
+    first = first_twins(vectors, rows, keys)
+    if len(rows) and np.array_equal(first, np.arange(len(rows))):
+        everything = np.arange(len(rows) + 1)
+        return rows, everything.astype(np.int64), everything[:-1].astype(np.int32)
     leaders, place, counts = np.unique(first, return_inverse=True, return_counts=True)
     members = np.argsort(place, kind="stable").astype(np.int32)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)

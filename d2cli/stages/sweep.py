@@ -78,6 +78,7 @@ def slice_graph(graph: KnnGraph, n_neighbors: int) -> KnnGraph:
         graph.recall,
         graph.ef_search,
         graph.n_duplicates,
+        graph.probes,
     )
 
 

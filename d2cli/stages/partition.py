@@ -1,0 +1,142 @@
+"""Coarse k-means cells, and the points laid out in their order.
+
+Rows of one cell lie side by side in memory, which is what makes both approximate searches fast:
+a graph walk stays in the cache, and a cell is one operand of a matrix product.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.stages._neighbors import smallest_columns
+from d2cli.stages.parallel import Progress, no_progress, run_tasks
+
+CELL_ROWS = 300  # places a cell has on average
+MOST_CELLS = 4096
+SAMPLE_A_CELL = 32  # places a cell that k-means is fitted to
+ITERATIONS = 4
+PIECE = 2048  # places assigned between two looks at the stop flag
+
+
+@dataclass(frozen=True, eq=False)
+class Layout:
+    """Points in the order of their cells; a position is a row number in this order.
+
+    Attributes
+    ----------
+    points : float32 array, shape (u, p)
+        By position.
+    places : int32 array, shape (u,)
+        The place of each position; ascending within a cell.
+    starts : int64 array, shape (c + 1,)
+        Cell i has the positions ``starts[i]`` to ``starts[i + 1] - 1``.
+    centers : float32 array, shape (c, p)
+        Cells that are near each other have near numbers.
+    """
+
+    points: NDArray[np.float32]
+    places: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    centers: NDArray[np.float32]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells, c."""
+        return len(self.centers)
+
+    @property
+    def positions(self) -> NDArray[np.int32]:
+        """The position of each place, (u,)."""
+        inverse = np.empty(len(self.places), dtype=np.int32)
+        inverse[self.places] = np.arange(len(self.places), dtype=np.int32)
+        return inverse
+
+
+def lay_out(
+    points: NDArray[np.float32],
+    *,
+    seed: int,
+    n_threads: int = 1,
+    on_progress: Progress = no_progress,
+) -> Layout:
+    """Partition points into about u / 300 cells by k-means on a sample, and sort them by cell.
+
+    Parameters
+    ----------
+    points : float32 array, shape (u, p)
+        By place. Not kept: the layout holds a copy.
+    seed : int
+        Of the sample and the first centres.
+    n_threads, on_progress
+        See `d2cli.stages.parallel`; results do not depend on them.
+    """
+    n = len(points)
+    n_cells = min(MOST_CELLS, max(1, n // CELL_ROWS))
+    rng = np.random.default_rng(seed)
+    size = min(n, SAMPLE_A_CELL * n_cells)
+    sample = points[np.sort(rng.choice(n, size, replace=False))]
+    centers = sample[np.sort(rng.choice(size, n_cells, replace=False))]
+    for _ in range(ITERATIONS if n_cells > 1 else 0):
+        cells = _assign(sample, centers, n_threads)
+        centers = _means(sample, cells, centers)
+    centers = centers[_chain(centers)]
+    cells = _assign(points, centers, n_threads, on_progress)
+    places = np.argsort(cells, kind="stable").astype(np.int32)
+    counts = np.bincount(cells, minlength=n_cells)
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Layout(points[places], places, starts, centers)
+
+
+def _assign(
+    points: NDArray[np.float32],
+    centers: NDArray[np.float32],
+    n_threads: int,
+    on_progress: Progress = no_progress,
+) -> NDArray[np.int32]:
+    """Return the number of the nearest centre of every point."""
+    cells = np.empty(len(points), dtype=np.int32)
+    transposed = np.ascontiguousarray(centers.T)
+    norms = np.einsum("ij,ij->i", centers, centers)
+
+    def assign(start: int) -> Iterator[int]:
+        part = slice(start, min(start + PIECE, len(points)))
+        cells[part] = smallest_columns(points[part] @ transposed, norms, 1)[:, 0]
+        yield part.stop - part.start
+
+    run_tasks(
+        [assign(start) for start in range(0, len(points), PIECE)],
+        n_threads=n_threads,
+        phase="assigning cells",
+        total=len(points),
+        on_progress=on_progress,
+    )
+    return cells
+
+
+def _means(
+    points: NDArray[np.float32], cells: NDArray[np.int32], centers: NDArray[np.float32]
+) -> NDArray[np.float32]:
+    """Return the mean of every cell; an empty one keeps its centre."""
+    order = np.argsort(cells, kind="stable")
+    counts = np.bincount(cells, minlength=len(centers))
+    filled = np.flatnonzero(counts)
+    starts = np.concatenate([[0], np.cumsum(counts)])[filled]
+    sums = np.add.reduceat(points[order], starts, axis=0, dtype=np.float64)
+    means = centers.copy()
+    means[filled] = sums / counts[filled, None]
+    return means
+
+
+def _chain(centers: NDArray[np.float32]) -> NDArray[np.int64]:
+    """Order centres so that neighbours in the order are near: always the nearest one left."""
+    left = centers.astype(np.float32).copy()
+    chain = np.empty(len(centers), dtype=np.int64)
+    norms = np.einsum("ij,ij->i", left, left)
+    at = 0
+    for step in range(len(centers)):
+        chain[step] = at
+        norms[at] = np.inf
+        at = int(np.argmin(norms - 2 * (left @ left[at]))) if step + 1 < len(centers) else at
+    return chain

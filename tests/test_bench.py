@@ -1,0 +1,107 @@
+"""The helpers of the benchmarks: generated data, recall, repeats, tables. Nothing is timed here."""
+
+import json
+
+import numpy as np
+import pytest
+from bench.data import Source, generate
+from bench.tables import Entry, Table, document, ratio_text
+from bench.timing import interleave, medians
+from bench.truth import Truth
+from oracles import exact_neighbors
+
+
+@pytest.fixture
+def table():
+    def runs(*seconds, recall):
+        return [{"seconds": each, "cpu_seconds": each / 2, "recall": recall} for each in seconds]
+
+    entries = [
+        Entry("d2 fast", "target 0.99", runs(2.0, 1.0, 9.0, recall=0.991)),
+        Entry("plain", "ef 40", runs(10.0, 12.0, 11.0, recall=0.99)),
+        Entry("coarse", "ef 10", runs(5.0, 5.0, 5.0, recall=0.9)),
+    ]
+    ratios = [("seconds", "d2 fast"), ("seconds", "coarse")]
+    return Table("Graph", "Three methods.", ["seconds", "recall"], ratios, entries, 0.99)
+
+
+def test_generated_vectors_are_repeatable_unit_vectors():
+    vectors = generate("clustered", 300, 16)
+
+    np.testing.assert_array_equal(vectors, generate("clustered", 300, 16))
+    np.testing.assert_allclose(np.linalg.norm(vectors, axis=1), 1, rtol=1e-6)
+    assert vectors.dtype == np.float32
+    assert not np.array_equal(vectors, generate("unclustered", 300, 16))
+
+
+@pytest.mark.parametrize(
+    ("text", "source"),
+    [
+        ("clustered", Source("clustered")),
+        ("unclustered:200x8", Source("unclustered", 200, 8)),
+        ("cifar10:500", Source("cifar10", 500)),
+    ],
+)
+def test_sets_are_named_with_their_size(text, source):
+    assert Source.parse(text) == source
+
+
+@pytest.mark.parametrize("text", ["mnist", "cifar10:500x8"])
+def test_unknown_sets_are_refused(text):
+    with pytest.raises(ValueError, match="is no set"):
+        Source.parse(text)
+
+
+def test_recall_counts_distances_and_neither_self_nor_repeats(cloud):
+    exact, _ = exact_neighbors(cloud, 5)
+    truth = Truth.of(cloud, 5)
+    own = np.arange(len(cloud))[:, None]
+
+    assert truth.recall(exact) == 1
+    assert truth.recall(np.hstack([own, exact])) == 1
+    assert truth.recall(np.hstack([own, exact[:, :4]])) == 0.8
+    assert truth.recall(np.hstack([exact[:, :4], exact[:, :1]])) == 0.8
+    assert truth.recall(np.hstack([exact[:, :4], np.full_like(own, -1)])) == 0.8
+
+
+def test_repeats_are_interleaved():
+    calls = []
+
+    def subject(name):
+        def run():
+            calls.append(name)
+            return {"seconds": float(len(calls))}
+
+        return run
+
+    runs = interleave({name: subject(name) for name in "ab"}, 3)
+
+    assert calls == list("ababab")
+    assert medians(runs["b"]) == {"seconds": 4}
+
+
+def test_ratios_are_those_of_medians_and_of_enough_recall(table):
+    lines = table.markdown().splitlines()[-3:]
+
+    assert lines == [
+        "| d2 fast | target 0.99 | 2 | 0.9910 | 1.0 | - |",
+        "| plain | ef 40 | 11 | 0.9900 | 5.5 | - |",
+        "| coarse | ef 10 | 5 | 0.9000 | (2.5) | - |",
+    ]
+
+
+def test_ratios_of_cpu_time_say_so(table):
+    assert "| CPU time / d2 fast |" in table.markdown("cpu_seconds")
+
+
+def test_tables_survive_json(table):
+    again = Table.from_json(json.loads(json.dumps(table.as_json())))
+
+    assert document({"processor": "x"}, [again]) == document({"processor": "x"}, [table])
+
+
+@pytest.mark.parametrize(
+    ("ratio", "text"), [(0.123, "0.12"), (0.999, "1.0"), (9.96, "10"), (1234.5, "1,234")]
+)
+def test_ratios_have_two_digits(ratio, text):
+    assert ratio_text(ratio, 1.0) == text
