@@ -12,7 +12,7 @@ def table(found):
     cells = {}
     for row in found["rows"]:
         accuracy = row["accuracy"]["linear"]
-        mark = {"better": "+", "worse": "−"}.get(row.get("verdict", ""), "")
+        mark = {"better": "+", "worse": "\N{MINUS SIGN}"}.get(row.get("verdict", ""), "")
         cells[row["method"], row["rate"]] = f"{100 * accuracy['mean']:.1f}{mark}"
     lines = [
         "| pruning rate | " + " | ".join(f"{rate:g}" for rate in rates) + " |",
@@ -27,5 +27,5 @@ def table(found):
 
 if __name__ == "__main__":
     for name in sys.argv[1:]:
-        print(f"### {Path(name).stem}\n")  # noqa: T201
-        print(table(json.loads(Path(name).read_bytes())), end="\n\n")  # noqa: T201
+        print(f"### {Path(name).stem}\n")
+        print(table(json.loads(Path(name).read_bytes())), end="\n\n")
