@@ -61,8 +61,11 @@ def graph(
     seed: opt.Seed = opt.SEED,
     output: opt.ArtifactOutput = "-",
     threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Find the nearest neighbors of every row.
@@ -85,7 +88,8 @@ def graph(
         within=within,
         output=output,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet),
+        dry_run=dry_run,
+        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 
@@ -111,6 +115,7 @@ def score(
     threads: opt.Threads = None,
     force: opt.Force = False,
     json: opt.Json = False,
+    verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Pass difficulty over a graph: rows gather that of their neighbors.
@@ -144,7 +149,7 @@ def score(
         id_=id_,
         output=output,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet),
+        setting=commands.Setting(threads, force, quiet, verbose),
     )
 
 
@@ -179,6 +184,7 @@ def select(
     cache_dir: opt.CacheDir = None,
     force: opt.Force = False,
     json: opt.Json = False,
+    verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Keep the rows that are hard and unlike each other.
@@ -214,7 +220,7 @@ def select(
         id_=id_,
         targets=commands.Targets(output, order, report, json),
         cache_dir=cache_dir,
-        setting=commands.Setting(None, force, quiet),
+        setting=commands.Setting(None, force, quiet, verbose),
     )
 
 
@@ -255,8 +261,11 @@ def prune(
     report: opt.ReportFile = None,
     cache_dir: opt.CacheDir = None,
     threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
+    dry_run: opt.DryRun = False,
+    verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Run graph, score and select in one go, each stage cached.
@@ -311,7 +320,8 @@ def prune(
         exclude=exclude,
         targets=commands.Targets(output, order, report, json),
         cache_dir=cache_dir,
-        setting=commands.Setting(threads, force, quiet),
+        dry_run=dry_run,
+        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 

@@ -32,6 +32,8 @@ class Setting:
     threads: int | None
     force: bool
     quiet: bool
+    verbose: bool = False
+    max_memory: int | None = None
 
     @contextmanager
     def run(self) -> Iterator[pipeline.Run]:
@@ -42,6 +44,8 @@ class Setting:
                 force=self.force,
                 note=display.Notes(quiet=self.quiet),
                 on_progress=on_progress,
+                verbose=self.verbose,
+                max_memory=self.max_memory,
             )
 
 
@@ -93,15 +97,20 @@ def graph(
     embedding: list[str] | None,
     output: str,
     as_json: bool,
+    dry_run: bool,
     setting: Setting,
     **columns: str | None,
 ) -> None:
     """Run ``d2 graph``."""
+    what: dict[str, Any] = {"embedding": one_embedding(embedding), "output": output, **columns}
+    if dry_run:
+        with setting.run() as run:
+            planned = pipeline.plan_run_graph(run, source, params, **what)
+        _print_plan(planned, as_json)
+        return
     refuse_terminal(output, as_json)
     with setting.run() as run:
-        artifact = pipeline.run_graph(
-            run, source, params, embedding=one_embedding(embedding), output=output, **columns
-        )
+        artifact = pipeline.run_graph(run, source, params, **what)
     display.print_graph(artifact, run.stages[-1]["status"], output, run.note)
     _finish(artifact, as_json)
 
@@ -210,22 +219,29 @@ def prune(
     *,
     embedding: list[str] | None,
     targets: Targets,
+    dry_run: bool,
     setting: Setting,
     **more: Any,  # noqa: ANN401
 ) -> None:
     """Run ``d2 prune``."""
+    params = (graph_params, score_params, select_params)
+    more |= {"embedding": one_embedding(embedding), "targets": targets}
+    if dry_run:
+        with setting.run() as run:
+            planned = pipeline.plan_run_prune(run, source, *params, **more)
+        _print_plan(planned, targets.as_json)
+        return
     with setting.run() as run:
-        done = pipeline.run_prune(
-            run,
-            source,
-            graph_params,
-            score_params,
-            select_params,
-            embedding=one_embedding(embedding),
-            targets=targets,
-            **more,
-        )
+        done = pipeline.run_prune(run, source, *params, **more)
     _finish_selection(done, run, targets)
+
+
+def _print_plan(planned: Any, as_json: bool) -> None:  # noqa: ANN401
+    """Print a plan on standard output, where results go."""
+    if as_json:
+        _print_json(planned.to_dict())
+    else:
+        write_stdout("\n".join([*planned.lines(), ""]).encode())
 
 
 def _finish_selection(done: pipeline.Selected, run: pipeline.Run, targets: Targets) -> None:

@@ -142,6 +142,23 @@ def summary(report: dict[str, Any]) -> list[str]:
     return lines + [f"warning: {text}" for text in report["warnings"]]
 
 
+def pace_text(speed: float | None, seconds_left: float | None) -> str:
+    """Return "12.3k/s, 2:05 left": work a second, and minutes and seconds; empty if not known."""
+    if not speed:
+        return ""
+    rate = f"{speed:.1f}" if speed < 9.95 else f"{speed:.0f}"
+    for power, letter in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if speed >= 0.9995 * power:
+            rate = f"{speed / power:.1f}{letter}"
+            break
+    if not seconds_left:
+        return f"{rate}/s"
+    minutes, seconds = divmod(round(seconds_left), 60)
+    hours, minutes = divmod(minutes, 60)
+    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
+    return f"{rate}/s, {clock} left"
+
+
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
     """Show a bar per phase on a terminal; elsewhere, or when quiet, show nothing."""
@@ -149,14 +166,23 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
         yield no_progress
         return
     from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
     from rich.progress import Progress as Bars
+    from rich.text import Text
+
+    class Pace(ProgressColumn):
+        """Work a second, and the time that is left."""
+
+        max_refresh = 0.5
+
+        def render(self, task: Any) -> Text:  # noqa: ANN401
+            return Text(pace_text(task.finished_speed or task.speed, task.time_remaining))
 
     columns = (
         TextColumn("{task.description}", markup=False),
         BarColumn(),
         MofNCompleteColumn(),
-        TimeRemainingColumn(),
+        Pace(),
     )
     with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
         phases: dict[str, Any] = {}

@@ -25,6 +25,7 @@ from d2cli.params import (
     SelectParams,
     Ties,
 )
+from d2cli.quantities import parse_size
 
 _graph = GraphParams()
 _dynamics = DynamicsParams()
@@ -73,6 +74,11 @@ def number_or_auto(option: str, text: str | None) -> float | Auto | None:
         return float(text)
     except ValueError as error:
         raise ParameterError(f"{option} is '{text}', expected a number or auto") from error
+
+
+def max_memory(text: str | None) -> int | None:
+    """Read the value of --max-memory as bytes."""
+    return None if text is None else parse_size("max-memory", text)
 
 
 Source = Annotated[
@@ -383,6 +389,31 @@ CacheDir = Annotated[
 Force = Annotated[bool, typer.Option("--force", help="Compute even what is up to date.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="Print errors only.")]
+
+Verbose = Annotated[
+    bool,
+    typer.Option(
+        "--verbose", "-v", help="Print what each stage took; before a graph, the plan (estimates)."
+    ),
+]
+DryRun = Annotated[
+    bool,
+    typer.Option(
+        "--dry-run",
+        help="Print the plan: steps with their memory and time (estimates), and what is there "
+        "already. Nothing is computed or written.",
+    ),
+]
+MaxMemory = Annotated[
+    str | None,
+    typer.Option(
+        "--max-memory",
+        metavar="SIZE",
+        help="Stay within so much memory, such as 500M, 4G or 1.5GiB: vectors that do not fit stay "
+        "on disk. Results do not depend on it. Left out: no limit.",
+        show_default=False,
+    ),
+]
 
 SettingsFile = Annotated[
     str | None,

@@ -58,7 +58,7 @@ def test_no_axes_where_they_do_not_pay():
 
 def test_a_layout_is_a_permutation_by_nearest_centre():
     points = clustered(3000, 6)
-    layout = lay_out(points, seed=0)
+    layout = lay_out(points.copy(), seed=0)
     assert layout.n_cells == 10
     np.testing.assert_array_equal(np.sort(layout.places), np.arange(3000))
     np.testing.assert_array_equal(layout.points, points[layout.places])

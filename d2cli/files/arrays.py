@@ -1,6 +1,8 @@
 """Arrays as sources: NPY, mapped and not read, and the members of NPZ."""
 
 import io
+import mmap
+import os
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,8 +13,10 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
-from d2cli.files.column import Column, ColumnKind
+from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
+from d2cli.files.mapped import remember
+from d2cli.stages.room import mapping_of
 
 
 @dataclass
@@ -22,6 +26,7 @@ class ArraySource:
     name: str
     shapes: dict[str, tuple[np.dtype[Any], tuple[int, ...]]]
     load: Callable[[str], NDArray[Any]]
+    mapped: bool = False  # in a file, and not read yet
     columns: dict[str, Column] = field(init=False)
     n_rows: int = field(init=False)
 
@@ -43,6 +48,15 @@ class ArraySource:
         with reading(self.name):
             return self.load(column)
 
+    def header(self, column: str) -> Header:
+        """Return rows, type and place of an array."""
+        dtype, shape = self.shapes[column]
+        return Header(shape[0], dtype, self.mapped, in_table=False)
+
+    def width(self, column: str) -> int:
+        """Return the width of an array (n, d)."""
+        return self.shapes[column][1][1]
+
 
 def _kind_of_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> ColumnKind:
     if dtype.kind in "fiu" and len(shape) in (1, 2):
@@ -53,11 +67,28 @@ def _kind_of_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> ColumnKind:
 def open_npy(name: str, path: Path | None, data: bytes) -> ArraySource:
     """Open an NPY file, mapped if it has a path; ``data`` is all of it otherwise."""
     with reading(name):
-        if path is not None:
-            array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = np.load(io.BytesIO(data), allow_pickle=False) if path is None else _map_array(path)
+    return ArraySource(
+        name, {"": (array.dtype, array.shape)}, lambda _: array, mapped=path is not None
+    )
+
+
+def _map_array(path: Path) -> NDArray[Any]:
+    """Map the array in an NPY file; the file stays open beside the map."""
+    file = path.open("rb")
+    try:
+        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        mapping = mapping_of(array)
+        # Both are the same file if the path still leads to what was opened first.
+        if mapping is not None and os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            offset = getattr(array, "offset", 0)
+            remember(mapping, file, offset - offset % mmap.ALLOCATIONGRANULARITY)
         else:
-            array = np.load(io.BytesIO(data), allow_pickle=False)
-    return ArraySource(name, {"": (array.dtype, array.shape)}, lambda _: array)
+            file.close()
+    except BaseException:
+        file.close()
+        raise
+    return array
 
 
 def open_npz(name: str, file: Path | io.BytesIO) -> ArraySource:

@@ -234,6 +234,16 @@ def read_artifact(ref: str, kind: Kind) -> Artifact:
     return replace(artifact, graph=graph)
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """Return the metadata at the end of an artifact's file, not verified; empty if it is none."""
+    try:
+        metadata = pq.read_metadata(native_file(path)).metadata or {}
+        meta = json.loads(metadata.get(META, b"{}"))
+    except (pa.ArrowException, OSError, ValueError):
+        return {}
+    return meta if isinstance(meta, dict) else {}
+
+
 def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str | None) -> Artifact:
     damaged = DamagedError(
         f"{name}: is damaged: its contents do not match its digest", hint="make it again"

@@ -13,6 +13,7 @@ from d2cli.files.damage import reading
 from d2cli.files.sources import STDIN
 from d2cli.stages.defects import Defect
 from d2cli.stages.groups import Groups
+from d2cli.stages.room import IN_MEMORY, Room, Rows
 from d2cli.stages.vectors import vector_type
 
 TEXT_TYPES = ("string", "large_string", "string_view")
@@ -41,10 +42,10 @@ class ColumnRef:
         return file.split(".", 1)[0] if file != STDIN else "values"
 
 
-def read_vectors(ref: ColumnRef) -> NDArray[Any]:
+def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> NDArray[Any]:
     """Read embeddings (n, d).
 
-    Tables fill one preallocated array batch by batch; an array comes as it is stored, an NPY file
+    Tables fill one array of the room, batch by batch; an array comes as it is stored, an NPY file
     mapped and not read.
 
     Raises
@@ -56,7 +57,7 @@ def read_vectors(ref: ColumnRef) -> NDArray[Any]:
     if array is not None:
         return array
     defects = VectorDefects()
-    out: NDArray[Any] | None = None
+    rows: Rows | None = None
     start = 0
     for batch in ref.source.batches(ref.column.name):
         with reading(ref.where):
@@ -64,15 +65,16 @@ def read_vectors(ref: ColumnRef) -> NDArray[Any]:
             values.validate(full=True)
         block = defects.check(start, values)
         if block is not None:
-            if out is None:
+            if rows is None:
                 shape = (ref.source.n_rows, block.shape[1])
-                out = np.empty(shape, dtype=vector_type(block.dtype))
-            out[start : start + len(block)] = block
+                rows = room.rows(shape, vector_type(block.dtype))
+            rows.append(block)
         start += len(batch)
+    pa.default_memory_pool().release_unused()
     defects.refuse(ref.where)
-    if out is None:
+    if rows is None:
         raise InputError(f"{ref.where}: holds no rows", hint="expected at least one")
-    return out
+    return rows.finish()
 
 
 class VectorDefects:

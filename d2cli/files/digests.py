@@ -9,6 +9,7 @@ import pyarrow as pa
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import BLOCK_ROWS, vector_type
 
 
@@ -31,11 +32,12 @@ def digest_file(path: Path) -> str:
     return state.hexdigest()
 
 
-def digest_array(array: NDArray[Any]) -> str:
+def digest_array(array: NDArray[Any], room: Room = IN_MEMORY) -> str:
     """Return the digest of an array's numbers, the same however it is stored.
 
     Values are taken row by row in the type they are computed with (float32 or float64), so a
-    float16 Parquet column and the same numbers as float32 NPY have one digest.
+    float16 Parquet column and the same numbers as float32 NPY have one digest. ``room`` is where
+    the array lives.
     """
     wide = np.dtype(vector_type(array.dtype)).newbyteorder("<")
     state = blake3(f"{wide.str}{array.shape}".encode())
@@ -43,6 +45,7 @@ def digest_array(array: NDArray[Any]) -> str:
         block = np.ascontiguousarray(array[start : start + BLOCK_ROWS], dtype=wide)
         if block.size:
             state.update(block.data.cast("B"))
+        room.have_read(array, array[start : start + BLOCK_ROWS])
     return state.hexdigest()
 
 

@@ -13,15 +13,23 @@ from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS, Rows, identify
 from d2cli.files.artifacts import Artifact
 from d2cli.files.colref import only_column, resolve
-from d2cli.files.column import Source
-from d2cli.files.columns import ColumnRef, group_labels, read_labels, read_numbers, read_vectors
+from d2cli.files.column import Header, Source
+from d2cli.files.columns import (
+    ColumnRef,
+    group_labels,
+    read_labels,
+    read_numbers,
+    read_vectors,
+)
 from d2cli.files.digests import digest_array, digest_labels
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import Sources
 from d2cli.params import Direction
 from d2cli.stages.difficulty import MARGINS, Difficulty, direction_of, orient, uniform_difficulty
 from d2cli.stages.groups import Groups
+from d2cli.stages.room import IN_MEMORY, Room, release
 from d2cli.stages.selection import Wishes
+from d2cli.stages.space import gathered_rows
 
 UNIFORM = "uniform"
 
@@ -75,10 +83,64 @@ class DifficultyColumn:
             raise error.at(self.where) from None
 
 
+@dataclass(frozen=True, eq=False)
+class FoundEmbedding:
+    """Vectors that are not read yet, and all that goes with them.
+
+    Attributes
+    ----------
+    ref : ColumnRef
+        The vectors.
+    header : Header
+        What is known of them beforehand.
+    rows : Rows
+    matched : int64 array, shape (n,), or None
+        The row of the vectors for each of the rows; None if they are the same.
+    within : Labels or None
+    """
+
+    ref: ColumnRef
+    header: Header
+    rows: Rows
+    matched: NDArray[np.int64] | None
+    within: Labels | None
+
+    def read(self, room: Room = IN_MEMORY) -> Embedding:
+        """Read the vectors into a room."""
+        vectors = read_vectors(self.ref, room)
+        if self.matched is not None:
+            vectors = _take(vectors, self.matched, room)
+        digests = {"vectors": digest_array(vectors, room)}
+        if self.rows.ids is not None:
+            digests["id"] = digest_labels(self.rows.ids)
+        if self.within is not None:
+            digests["within"] = self.within.digest
+        return Embedding(self.ref.where, vectors, self.rows, self.within, digests)
+
+
+def _take(vectors: NDArray[Any], rows: NDArray[np.int64], room: Room) -> NDArray[Any]:
+    """Return ``vectors[rows]``, kept in a room."""
+    if not room.on_disk:
+        return vectors[rows]
+    taken = room.rows((len(rows), vectors.shape[1]), vectors.dtype)
+    at_once = gathered_rows(vectors)
+    for start in range(0, len(rows), at_once):
+        taken.append(room.take(vectors, rows[start : start + at_once]))
+    release(vectors)
+    return taken.finish()
+
+
 def read_embedding(
     sources: Sources, source: str, *, embedding: str | None, id_: str | None, within: str | None
 ) -> Embedding:
-    """Read vectors, ids and the groups to search within.
+    """Read vectors, ids and the groups to search within; see `find_embedding`."""
+    return find_embedding(sources, source, embedding=embedding, id_=id_, within=within).read()
+
+
+def find_embedding(
+    sources: Sources, source: str, *, embedding: str | None, id_: str | None, within: str | None
+) -> FoundEmbedding:
+    """Find vectors; read ids and the groups to search within.
 
     Parameters
     ----------
@@ -94,20 +156,13 @@ def read_embedding(
         if embedding
         else only_column(home, "embedding")
     )
-    vectors = read_vectors(ref)
-    n_rows = len(vectors) if ref.source is home else home.n_rows
+    header = ref.source.header(ref.column.name)
+    n_rows = header.n_rows if ref.source is home else home.n_rows
     given = resolve(id_, "id", sources, home) if id_ and id_ != NO_IDS else None
     rows = identify(home, given, n_rows, id_)
-    matched = rows.rows_of(ref, len(vectors))
-    if matched is not None:
-        vectors = vectors[matched]
+    matched = rows.rows_of(ref, header.n_rows)
     labels = read_group(sources, within, rows) if within else None
-    digests = {"vectors": digest_array(vectors)}
-    if rows.ids is not None:
-        digests["id"] = digest_labels(rows.ids)
-    if labels is not None:
-        digests["within"] = labels.digest
-    return Embedding(ref.where, vectors, rows, labels, digests)
+    return FoundEmbedding(ref, header, rows, matched, labels)
 
 
 def read_vectors_of(sources: Sources, text: str, rows: Rows) -> NDArray[Any]:

@@ -5,6 +5,7 @@ reading them. Tables yield Arrow arrays batch by batch; NPY stays mapped on disk
 """
 
 import io
+import mmap
 import sys
 from pathlib import Path
 
@@ -18,6 +19,7 @@ from d2cli.files.damage import reading
 from d2cli.files.tables import ParquetSource, open_arrow, open_text
 
 STDIN = "-"
+BUFFER_BYTES = 1 << 20  # of a Parquet column, read at a time
 
 
 class Sources:
@@ -91,11 +93,14 @@ def _open_bytes(name: str, path: Path | None, data: bytes, as_list: bool) -> Sou
             file = pq.ParquetFile(
                 pa.BufferReader(data) if path is None else native_file(path),
                 page_checksum_verification=True,
+                # Else all of a row group's column, however large, is read at once.
+                pre_buffer=False,
+                buffer_size=BUFFER_BYTES,
             )
             return ParquetSource(name, file)
     if data.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         with reading(name):
-            return open_arrow(name, pa.py_buffer(data) if path is None else _map(path))
+            return open_arrow(name, data if path is None else _map(path))
     if data.startswith(b"\x93NUMPY"):
         return open_npy(name, path, data)
     if data.startswith(b"PK"):
@@ -121,6 +126,6 @@ def native_file(path: Path) -> str | pa.BufferReader:
     return str(path)
 
 
-def _map(path: Path) -> pa.Buffer:
-    native = native_file(path)
-    return (pa.memory_map(native) if isinstance(native, str) else native).read_buffer()
+def _map(path: Path) -> mmap.mmap:
+    with path.open("rb") as file:
+        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

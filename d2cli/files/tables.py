@@ -1,24 +1,28 @@
 """Tables as sources: Parquet files, Arrow record batches, lists of rows as text."""
 
+import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 
+import numpy as np
 import pyarrow as pa
 import pyarrow.csv
 import pyarrow.json
 import pyarrow.parquet as pq
 
-from d2cli.files.column import Column, ColumnKind
+from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
 from d2cli.params import Direction
+from d2cli.stages.room import release
 
-BATCH_BYTES = 16 << 20
+BATCH_BYTES = 4 << 20
+FIRST_ROWS = 100  # that are looked at for the width of lists
 HARDER = b"harder"  # field metadata: "high" or "low"
 
 
 def _kind_of(kind: pa.DataType) -> ColumnKind:
     if isinstance(kind, pa.BaseExtensionType):
-        return _kind_of(kind.storage_type)
+        return _kind_of(_plain(kind))
     types = pa.types
     if types.is_list(kind) or types.is_large_list(kind) or types.is_fixed_size_list(kind):
         value = kind.value_type
@@ -48,7 +52,7 @@ class ParquetSource:
         self.n_rows = int(self.file.metadata.num_rows)
 
     def batches(self, column: str) -> Iterator[pa.Array]:
-        """Yield the column in batches of about 16 MB."""
+        """Yield the column in batches of about 4 MB."""
         rows = max(BATCH_BYTES // _row_bytes(self.file, column), 1)
         # A name with a dot would be taken as a path into a struct, so then all columns are read.
         only = [column] if "." not in column else None
@@ -59,6 +63,37 @@ class ParquetSource:
     def array(self, column: str) -> None:
         """Return None: a table has no arrays."""
         return
+
+    def header(self, column: str) -> Header:
+        """Return rows and type of a list column."""
+        return _header(self.file.schema_arrow.field(column).type, self.n_rows)
+
+    def width(self, column: str) -> int:
+        """Return the width of a list column."""
+        only = [column] if "." not in column else None
+        with reading(self.name):
+            first = (
+                batch.column(batch.schema.get_field_index(column))
+                for batch in self.file.iter_batches(batch_size=FIRST_ROWS, columns=only)
+            )
+            return _width(self.file.schema_arrow.field(column).type, first)
+
+
+def _header(kind: pa.DataType, n_rows: int) -> Header:
+    value = _plain(kind).value_type
+    return Header(n_rows, np.dtype(value.to_pandas_dtype()), mapped=False, in_table=True)
+
+
+def _width(kind: pa.DataType, batches: Iterator[pa.Array]) -> int:
+    """Return the length of all lists, or of the first that is not null."""
+    if pa.types.is_fixed_size_list(_plain(kind)):
+        return int(_plain(kind).list_size)
+    rows = next(batches, pa.array([]))[:FIRST_ROWS]
+    return next((len(row) for row in rows if row.is_valid), 0)
+
+
+def _plain(kind: pa.DataType) -> pa.DataType:
+    return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
 
 
 def _top_level(path: str) -> str:
@@ -81,11 +116,15 @@ def _row_bytes(file: pq.ParquetFile, column: str) -> int:
 
 @dataclass
 class ArrowSource:
-    """Record batches: an Arrow IPC file or stream, or a table read from text."""
+    """Record batches: an Arrow IPC file or stream, or a table read from text.
+
+    ``data`` is what they lie in: bytes, or the memory map of a file.
+    """
 
     name: str
     schema: pa.Schema
     parts: list[pa.RecordBatch]
+    data: bytes | mmap.mmap = b""
     columns: dict[str, Column] = field(init=False)
     n_rows: int = field(init=False)
 
@@ -99,21 +138,32 @@ class ArrowSource:
         with reading(self.name):
             for part in self.parts:
                 yield part.column(at)
+                release(self.data)
 
     def array(self, column: str) -> None:
         """Return None: a table has no arrays."""
         return
 
+    def header(self, column: str) -> Header:
+        """Return rows and type of a list column."""
+        return _header(self.schema.field(column).type, self.n_rows)
 
-def open_arrow(name: str, data: pa.Buffer) -> ArrowSource:
+    def width(self, column: str) -> int:
+        """Return the width of a list column."""
+        at = self.schema.get_field_index(column)
+        return _width(self.schema.field(column).type, (part.column(at) for part in self.parts))
+
+
+def open_arrow(name: str, data: bytes | mmap.mmap) -> ArrowSource:
     """Open an Arrow IPC file or stream."""
     with reading(name):
-        if data.slice(0, 6).to_pybytes() == b"ARROW1":
-            file = pa.ipc.open_file(data)
+        buffer = pa.py_buffer(data)
+        if data[:6] == b"ARROW1":
+            file = pa.ipc.open_file(buffer)
             parts = [file.get_batch(i) for i in range(file.num_record_batches)]
-            return ArrowSource(name, file.schema, parts)
-        stream = pa.ipc.open_stream(data)
-        return ArrowSource(name, stream.schema, list(stream))
+            return ArrowSource(name, file.schema, parts, data)
+        stream = pa.ipc.open_stream(buffer)
+        return ArrowSource(name, stream.schema, list(stream), data)
 
 
 def open_text(name: str, data: bytes) -> ArrowSource:

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from d2cli.pipeline.compare import CompareParams, run_compare
     from d2cli.pipeline.difficulty import run_dynamics, run_neighborhood, run_prototypes
-    from d2cli.pipeline.graph import run_graph
-    from d2cli.pipeline.prune import run_prune
+    from d2cli.pipeline.graph import plan_run_graph, run_graph
+    from d2cli.pipeline.prune import plan_run_prune, run_prune
     from d2cli.pipeline.run import Run
     from d2cli.pipeline.score import run_score
     from d2cli.pipeline.selection import Selected, run_select
@@ -19,6 +19,8 @@ __all__ = [
     "Run",
     "Selected",
     "Targets",
+    "plan_run_graph",
+    "plan_run_prune",
     "run_compare",
     "run_dynamics",
     "run_graph",
@@ -33,6 +35,8 @@ __all__ = [
 _MODULES = {
     "CompareParams": "compare",
     "Selected": "selection",
+    "plan_run_graph": "graph",
+    "plan_run_prune": "prune",
     "run_dynamics": "difficulty",
     "run_neighborhood": "difficulty",
     "run_prototypes": "difficulty",

@@ -21,8 +21,8 @@ from d2cli.files.inputs import (
 from d2cli.files.outputs import check_suffix
 from d2cli.files.publish import check_output
 from d2cli.params import Direction, GraphParams, SelectParams
-from d2cli.pipeline.graph import graph_key, make_graph, warn_about_graph
-from d2cli.pipeline.run import Run, run_cached
+from d2cli.pipeline.graph import cached_graph
+from d2cli.pipeline.run import Run
 from d2cli.stages.groups import Groups
 from d2cli.stages.trials import HOLD_OUT, SUBSAMPLE
 from d2cli.stages.vectors import Vectors, as_vectors
@@ -58,12 +58,7 @@ class Contest:
 
     def graph(self, run: Run, folder: Path | None, params: GraphParams) -> Artifact:
         """Return the graph of the rows, from the cache if it is there."""
-        key = graph_key(self.data, params)
-        artifact = run_cached(
-            run, folder, "graph", key, lambda: make_graph(run, self.data, params, key)
-        )
-        warn_about_graph(run, artifact)
-        return artifact
+        return cached_graph(run, folder, self.data, params)
 
     def test_points(self, metric: str) -> tuple[Vectors, NDArray[np.int32]] | None:
         """Return the test rows in the form that searches work on."""

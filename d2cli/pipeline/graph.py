@@ -6,26 +6,34 @@ from typing import Any
 
 from d2cli.errors import InputError
 from d2cli.files.artifacts import Artifact, seal, stage_key, to_stream
-from d2cli.files.inputs import Embedding, read_embedding
+from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
 from d2cli.params import GraphParams
-from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
+from d2cli.pipeline.planning import DryRun, plan_of, settle, standing_graph, warn_about_memory
+from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
 from d2cli.stages.vectors import as_vectors
 
 
-def make_graph(run: Run, data: Embedding, params: GraphParams, key: str) -> Artifact:
-    """Check the vectors, build the graph, seal it."""
+def make_graph(
+    run: Run, data: Embedding, params: GraphParams, key: str, *, spend: bool = False
+) -> Artifact:
+    """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more."""
     try:
-        vectors = as_vectors(data.vectors, params.metric)
+        vectors = as_vectors(data.vectors, params.metric, room=run.room, overwrite=spend)
     except InputError as error:
         raise error.at(data.where) from None
     groups = data.within.groups if data.within else None
     graph = build_graph(
-        vectors, params, groups=groups, n_threads=run.n_threads, on_progress=run.on_progress
+        vectors,
+        params,
+        groups=groups,
+        n_threads=run.n_threads,
+        on_progress=run.on_progress,
+        room=run.room,
     )
     within = data.within.values if data.within else None
     return seal(
@@ -43,8 +51,21 @@ def graph_key(data: Embedding, params: GraphParams) -> str:
     return stage_key("graph", STAGE_VERSIONS["graph"], asdict(params), data.digests)
 
 
+def cached_graph(
+    run: Run, folder: Path | None, data: Embedding, params: GraphParams, *, spend: bool = False
+) -> Artifact:
+    """Return the graph of vectors from the cache folder, or make it; warn about its defects."""
+    key = graph_key(data, params)
+    artifact = run_cached(
+        run, folder, "graph", key, lambda: make_graph(run, data, params, key, spend=spend)
+    )
+    warn_about_graph(run, artifact)
+    return artifact
+
+
 def warn_about_graph(run: Run, artifact: Artifact) -> None:
-    """Say so if the recall target was missed or rows have too few neighbours."""
+    """Say so if recall or memory missed their targets, or rows have too few neighbours."""
+    warn_about_memory(run)
     results, k = artifact.meta["results"], artifact.meta["parameters"]["n_neighbors"]
     recall = results["recall"]
     if recall["value"] < recall["target"]:
@@ -94,13 +115,45 @@ def run_graph(
     -------
     Artifact
     """
-    if output != STDIN:
-        check_suffix(Path(output), ARTIFACT_SUFFIXES, "a graph")
-    data = read_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
-    place = checked_place(run, output)
+    found, place = _find(run, source, embedding, id_, within, output)
+    settle(run, found, params)
+    data = found.read(run.room)
     key = graph_key(data, params)
-    artifact = run_stage(run, "graph", key, place, lambda: make_graph(run, data, params, key))
+    artifact = run_stage(
+        run, "graph", key, place, lambda: make_graph(run, data, params, key, spend=True)
+    )
     warn_about_graph(run, artifact)
     if place is None:
         write_stdout(to_stream(artifact))
     return artifact
+
+
+def plan_run_graph(
+    run: Run,
+    source: str,
+    params: GraphParams,
+    *,
+    embedding: str | None = None,
+    id_: str | None = None,
+    within: str | None = None,
+    output: str = STDIN,
+) -> DryRun:
+    """Return what `run_graph` would do; reads no vectors and writes nothing."""
+    found, place = _find(run, source, embedding, id_, within, output)
+    plan = plan_of(run, found, params)
+    return DryRun(plan, standing_graph(found, params, output=place, folder=None))
+
+
+def _find(
+    run: Run,
+    source: str,
+    embedding: str | None,
+    id_: str | None,
+    within: str | None,
+    output: str,
+) -> tuple[FoundEmbedding, Path | None]:
+    """Find the vectors and the place of the graph."""
+    if output != STDIN:
+        check_suffix(Path(output), ARTIFACT_SUFFIXES, "a graph")
+    found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    return found, checked_place(run, output)

@@ -1,17 +1,44 @@
 """``d2 prune``: all stages, each kept in the cache."""
 
 from collections.abc import Collection
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
-from d2cli.files.inputs import read_difficulty, read_embedding, read_group, read_wishes
+from d2cli.files import cache
+from d2cli.files.inputs import (
+    DifficultyColumn,
+    FoundEmbedding,
+    Labels,
+    find_embedding,
+    read_difficulty,
+    read_group,
+    read_wishes,
+)
 from d2cli.params import Direction, GraphParams, ScoreParams, SelectParams
-from d2cli.pipeline.graph import graph_key, make_graph, warn_about_graph
+from d2cli.pipeline.graph import cached_graph
+from d2cli.pipeline.planning import DryRun, plan_of, settle, standing_graph
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
 from d2cli.pipeline.score import Judge, Scoring, check_judge
 from d2cli.pipeline.selection import Pick, Selected, finish
 from d2cli.pipeline.settings import settings_for_prune
 from d2cli.pipeline.targets import Targets
+from d2cli.stages.room import release
+from d2cli.stages.selection import Wishes
+
+
+@dataclass(frozen=True, eq=False)
+class Inputs:
+    """All that `run_prune` needs, read and checked; of the vectors only where they are."""
+
+    found: FoundEmbedding
+    column: DifficultyColumn
+    budgets: Labels | None
+    labels: Labels | None
+    wishes: Wishes
+    graph: GraphParams
+    score: ScoreParams
+    select: SelectParams
 
 
 def run_prune(
@@ -21,9 +48,65 @@ def run_prune(
     score_params: ScoreParams,
     select_params: SelectParams,
     *,
+    targets: Targets,
+    cache_dir: str | None = None,
+    **refs: Any,  # noqa: ANN401
+) -> Selected:
+    """Run graph, score and select on a SOURCE, each kept in the cache.
+
+    Parameters are those of `run_graph`, `run_score` and `run_select`; ``refs`` are those of
+    `_read`.
+    """
+    inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
+    settle(run, inputs.found, inputs.graph, cache_dir=cache_dir, prune=True)
+    data = inputs.found.read(run.room)
+    judge = Judge(data.vectors, inputs.labels) if inputs.labels else None
+    folder = open_cache_folder(run, cache_dir)
+    graph = cached_graph(run, folder, data, inputs.graph, spend=judge is None)
+    release(data.vectors)
+    del data  # and with it the vectors, unless there is a judge
+    scoring = Scoring(graph, inputs.column, inputs.score, inputs.budgets, judge)
+    scores = run_cached(
+        run,
+        folder,
+        "scores",
+        scoring.key,
+        lambda: scoring.make(run),
+        graph_path=Path(graph.name).name if folder is not None else None,
+    )
+    pick = Pick(graph, scores, inputs.select, inputs.budgets, inputs.wishes)
+    return finish(run, pick, targets, lambda: folder)
+
+
+def plan_run_prune(
+    run: Run,
+    source: str,
+    graph_params: GraphParams,
+    score_params: ScoreParams,
+    select_params: SelectParams,
+    *,
+    targets: Targets,
+    cache_dir: str | None = None,
+    **refs: Any,  # noqa: ANN401
+) -> DryRun:
+    """Return what `run_prune` would do; reads no vectors and writes nothing."""
+    inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
+    plan = plan_of(run, inputs.found, inputs.graph, prune=True)
+    folder = cache.cache_folder(cache_dir)
+    return DryRun(plan, standing_graph(inputs.found, inputs.graph, output=None, folder=folder))
+
+
+def _read(
+    run: Run,
+    source: str,
+    graph_params: GraphParams,
+    score_params: ScoreParams,
+    select_params: SelectParams,
+    targets: Targets,
+    *,
+    difficulty: str,
     settings: str | None = None,
     given: Collection[str] = (),
-    difficulty: str,
     harder: Direction | None = None,
     embedding: str | None = None,
     id_: str | None = None,
@@ -32,19 +115,16 @@ def run_prune(
     labels: str | None = None,
     include: str | None = None,
     exclude: str | None = None,
-    targets: Targets,
-    cache_dir: str | None = None,
-) -> Selected:
-    """Run graph, score and select on a SOURCE, each kept in the cache.
+) -> Inputs:
+    """Read everything but the vectors, and refuse what cannot be done.
 
-    Parameters are those of `run_graph`, `run_score` and `run_select`. ``group`` is the group of
-    ``prune_hardest`` as well, and its probe sees the vectors of the graph. The best
-    setting of the sweep ``settings`` replaces the parameters that are not among ``given``, the
-    options that the user named.
+    ``group`` is the group of ``prune_hardest`` as well, and its probe sees the vectors of the
+    graph. The best setting of the sweep ``settings`` replaces the parameters that are not among
+    ``given``, the options that the user named.
     """
     targets.check()
-    data = read_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
-    rows = data.rows
+    found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    rows = found.rows
     column = read_difficulty(run.sources, difficulty, rows, harder)
     budgets = read_group(run.sources, group, rows) if group else None
     wishes = read_wishes(run.sources, include, exclude, rows)
@@ -56,21 +136,9 @@ def run_prune(
         )
     score_params = replace(score_params, rate=rate).for_score(margin=column.margin)
     check_judge(score_params, labels, source)
-    judge = Judge(data.vectors, read_group(run.sources, labels, rows)) if labels else None
+    classes = read_group(run.sources, labels, rows) if labels else None
     column.orient(shift=score_params.shift)  # refuse bad values before the graph is built
     targets.check_places(run)
-    folder = open_cache_folder(run, cache_dir)
-    key = graph_key(data, graph_params)
-    graph = run_cached(run, folder, "graph", key, lambda: make_graph(run, data, graph_params, key))
-    warn_about_graph(run, graph)
-    scoring = Scoring(graph, column, score_params, budgets, judge)
-    scores = run_cached(
-        run,
-        folder,
-        "scores",
-        scoring.key,
-        lambda: scoring.make(run),
-        graph_path=Path(graph.name).name if folder is not None else None,
+    return Inputs(
+        found, column, budgets, classes, wishes, graph_params, score_params, select_params
     )
-    pick = Pick(graph, scores, select_params, budgets, wishes)
-    return finish(run, pick, targets, lambda: folder)

@@ -19,7 +19,9 @@ from d2cli.files import cache
 from d2cli.files.artifacts import Artifact, Kind, write_artifact
 from d2cli.files.publish import check_output
 from d2cli.files.sources import STDIN, Sources
+from d2cli.quantities import size_text
 from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.room import IN_MEMORY, Room
 
 # Raised by hand whenever the results of a stage change.
 STAGE_VERSIONS: dict[Kind, int] = {"graph": 2, "difficulty": 1, "scores": 2, "selection": 1}
@@ -49,6 +51,12 @@ class Run:
         The files opened so far.
     stages : list of dict
         What was done: stage, status, seconds, peak memory.
+    verbose : bool
+        Tell the plan, and what every stage took.
+    max_memory : int or None
+        Bytes to stay within; does not change results.
+    room : Room
+        Where vectors live; does not change results.
     """
 
     n_threads: int = 1
@@ -57,6 +65,9 @@ class Run:
     on_progress: Progress = no_progress
     sources: Sources = field(default_factory=Sources)
     stages: list[dict[str, Any]] = field(default_factory=list)
+    verbose: bool = False
+    max_memory: int | None = None
+    room: Room = IN_MEMORY
 
     def inputs(self, *refs: str | None) -> list[Path]:
         """Return every file this run reads: those opened, and artifacts named by ``refs``."""
@@ -89,14 +100,18 @@ def run_stage(
         artifact = replace(make(), graph_path=graph_path)
         if place is not None:
             artifact = _put(run, place, artifact, in_cache)
-    run.stages.append(
-        {
-            "stage": {"scores": "score", "selection": "select"}.get(kind, kind),
-            "status": status,
-            "seconds": round(time.perf_counter() - start, 3),
-            "peak_memory_bytes": peak_memory(),
-        }
-    )
+    done = {
+        "stage": {"scores": "score", "selection": "select"}.get(kind, kind),
+        "status": status,
+        "seconds": round(time.perf_counter() - start, 3),
+        "peak_memory_bytes": peak_memory(),
+    }
+    run.stages.append(done)
+    if run.verbose:
+        run.note(
+            f"{done['stage']}: {status} in {done['seconds']:.1f} s, "
+            f"peak memory so far {size_text(peak_memory())}"
+        )
     return artifact
 
 
@@ -112,6 +127,10 @@ def _put(run: Run, place: Path, artifact: Artifact, in_cache: bool) -> Artifact:
 
 def peak_memory() -> int:
     """Return the peak resident memory of the process so far, in bytes."""
+    # The system's own figure may include what the parent held when it started this process.
+    with contextlib.suppress(OSError, ValueError, IndexError):
+        status = Path("/proc/self/status").read_text(encoding="ascii", errors="replace")
+        return int(status.partition("VmHWM:")[2].split()[0]) * 1024
     peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     return peak if sys.platform == "darwin" else peak * 1024
 

@@ -107,7 +107,9 @@ class Scoring:
             graph,
             difficulty,
             self.params,
-            vectors=as_vectors(self.judge.vectors, self.graph.meta["parameters"]["metric"]),
+            vectors=as_vectors(
+                self.judge.vectors, self.graph.meta["parameters"]["metric"], room=run.room
+            ),
             labels=self.judge.labels.groups,
             groups=groups,
             n_threads=run.n_threads,

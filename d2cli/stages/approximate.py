@@ -10,9 +10,10 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._neighbors import nearest_of, refine_neighbors
+from d2cli.stages._neighbors import refine_neighbors
 from d2cli.stages.parallel import Progress, Task, no_progress, run_tasks
 from d2cli.stages.partition import Layout
+from d2cli.stages.room import release
 from d2cli.stages.space import SearchSpace
 
 PIECE = 512  # positions worked on between two looks at the stop flag
@@ -48,6 +49,9 @@ class Source(Protocol):
         nearest first, without the position itself, -1 where there are too few.
         """
 
+    def give_up(self) -> None:
+        """Free what only further searches would need."""
+
 
 class ApproximateIndex:
     """The k nearest places, but for those that the source of candidates misses."""
@@ -75,11 +79,13 @@ class ApproximateIndex:
         *,
         n_threads: int = 1,
         on_progress: Progress = no_progress,
+        last: bool = False,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return about the k nearest other places of each query, and their distances, (q, k) each.
 
         As `ExactIndex.search`, but a neighbour may be missed. If all places are asked for, the
-        neighbours of neighbours are looked at as well.
+        neighbours of neighbours are looked at as well. The ``last`` search frees the source of
+        candidates as soon as it has them.
         """
         slots = np.argsort(self.positions[queries], kind="stable")
         asked = self.positions[queries][slots]
@@ -103,7 +109,11 @@ class ApproximateIndex:
         def take(part: slice, found: NDArray[np.int32]) -> None:
             candidates[part, : found.shape[1]] = found
 
+        if last:
+            release(self.space.vectors)  # not looked at before the ranking
         share(f"searching {self.name}", self.source.tasks(asked, wanted, take))
+        if last:
+            self.source.give_up()
         if len(asked) == self.space.n_places:
             refined = np.empty_like(candidates)
 
@@ -114,15 +124,14 @@ class ApproximateIndex:
 
             share("refining", in_pieces(refine))
             candidates = refined
+            del refined
         neighbors = np.full((len(queries), k), -1, dtype=np.int32)
         distances = np.full((len(queries), k), np.inf, dtype=np.float32)
 
         def rank(part: slice) -> None:
             found = candidates[part]
             places = np.where(found >= 0, self.layout.places[found], np.int32(-1))
-            neighbors[slots[part]], distances[slots[part]] = nearest_of(
-                self.space.vectors,
-                self.space.rows,
+            neighbors[slots[part]], distances[slots[part]] = self.space.nearest(
                 self.layout.places[asked[part]],
                 np.arange(len(found) + 1, dtype=np.int64) * wanted,
                 places.ravel(),

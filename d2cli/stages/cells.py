@@ -15,7 +15,7 @@ from d2cli.stages.approximate import Take
 from d2cli.stages.parallel import Task
 from d2cli.stages.partition import Layout
 
-FIRST_EFFORT, LAST_EFFORT = 4, 64  # cells that a row is compared with
+FIRST_EFFORT, LAST_EFFORT = 4, 128  # cells that a row is compared with
 REACH = 4  # cells whose centres are looked at, for each that is probed
 
 
@@ -46,8 +46,8 @@ class CellSource:
         return True
 
     def wanted(self, k: int, *, narrowed: bool) -> int:
-        """Return 3 k on axes, where true distances have to decide, else 2 k."""
-        return 3 * k if narrowed else 2 * k
+        """Return 4 k on axes, where true distances have to decide, else 2 k."""
+        return 4 * k if narrowed else 2 * k
 
     def tasks(self, asked: NDArray[np.int32], wanted: int, take: Take) -> list[Task]:
         """See `d2cli.stages.approximate.Source`."""
@@ -60,6 +60,9 @@ class CellSource:
             yield part.stop - part.start
 
         return [scan(cell) for cell in range(self.layout.n_cells)]
+
+    def give_up(self) -> None:
+        """Keep everything: it is the layout's."""
 
     def _scan(self, cell: int, asked: NDArray[np.int32], wanted: int) -> NDArray[np.int32]:
         """Return the ``wanted`` nearest positions of some positions of one cell."""

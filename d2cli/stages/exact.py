@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._neighbors import CandidateBlock, nearest_of
+from d2cli.stages._neighbors import CandidateBlock
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.space import SearchSpace
 
@@ -42,6 +42,7 @@ class ExactIndex:
         *,
         n_threads: int = 1,
         on_progress: Progress = no_progress,
+        last: bool = False,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
         """Return the k nearest other places of each query and their distances, (q, k) each.
 
@@ -58,8 +59,8 @@ class ExactIndex:
             scan = self._scan(block, k)
             for _ in scan.steps:
                 yield 0
-            neighbors[start:stop], distances[start:stop] = nearest_of(
-                self.space.vectors, self.space.rows, block, *scan.finish(), k
+            neighbors[start:stop], distances[start:stop] = self.space.nearest(
+                block, *scan.finish(), k
             )
             yield stop - start
 

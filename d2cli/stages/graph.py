@@ -20,13 +20,14 @@ from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.partition import lay_out
 from d2cli.stages.projection import principal_axes, project
 from d2cli.stages.recall import Recall, RecallCheck, check_recall, raise_effort
+from d2cli.stages.room import IN_MEMORY, Room, release
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
 from d2cli.stages.vectors import Vectors
 
 # Up to here exact search is at most as slow as hnsw; measured by tests/bench/crossover.py.
 EXACT_ROWS = 32_000  # distinct rows of a group
 EXACT_ROWS_AT_WIDTH_1 = 280_000  # and at most this divided by the root of the width
-MOST_PROBES_OF_FAST = 48  # cells; where more are needed, hnsw is faster
+MOST_PROBES_OF_FAST = 96  # cells; where more are needed, hnsw takes over
 
 
 class Index(Protocol):
@@ -45,8 +46,12 @@ class Index(Protocol):
         *,
         n_threads: int,
         on_progress: Progress,
+        last: bool = False,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """Return neighbours and distances, (q, k) each, ascending by (distance, place)."""
+        """Return neighbours and distances, (q, k) each, ascending by (distance, place).
+
+        The ``last`` search may free what others would need.
+        """
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,6 +114,7 @@ def build_graph(
     groups: Groups | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
+    room: Room = IN_MEMORY,
 ) -> KnnGraph:
     """Find the k nearest neighbours of every row.
 
@@ -124,6 +130,8 @@ def build_graph(
         Neighbours are searched within a row's group only.
     n_threads : int
         Does not change the result.
+    room : Room
+        Where the vectors live; does not change the result.
 
     Returns
     -------
@@ -134,19 +142,33 @@ def build_graph(
     neighbors = np.full((n, k), -1, dtype=np.int32)
     distances = np.full((n, k), np.inf, dtype=np.float32)
     backends, duplicates, effort, probes = set(), 0, 0, 0
-    found, measured = 0.0, 0
+    found, measured, before = 0.0, 0, 0
     for rows in groups.rows() if groups else [np.arange(n, dtype=np.int64)]:
-        part = _search_group(vectors, rows, params, n_threads, on_progress)
-        neighbors[rows] = np.where(part.neighbors >= 0, rows[part.neighbors], -1)
+        told = _of_all_rows(on_progress, before, len(rows), n)
+        part = _search_group(vectors, rows, params, n_threads, told, room)
+        row_numbers = rows.astype(np.int32)
+        neighbors[rows] = np.where(part.neighbors >= 0, row_numbers[part.neighbors], np.int32(-1))
         distances[rows] = part.distances
         backends.add(part.backend)
         duplicates += part.n_duplicates
         effort, probes = max(effort, part.ef_search), max(probes, part.probes)
         found += part.recall.value * len(rows)
         measured += part.recall.sample_size
+        before += len(rows)
     recall = Recall(value=found / n, sample_size=measured, target=params.recall)
     backend = "+".join(sorted(backends))
     return KnnGraph(neighbors, distances, groups, backend, recall, effort, duplicates, probes)
+
+
+def _of_all_rows(on_progress: Progress, before: int, n_group: int, n: int) -> Progress:
+    """Return a progress of one group that counts in rows of all groups."""
+    if n_group == n or on_progress is no_progress:
+        return on_progress
+
+    def tell(phase: str, done: int, total: int) -> None:
+        on_progress(phase, before + done * n_group // max(total, 1), n)
+
+    return tell
 
 
 def _search_group(
@@ -155,21 +177,22 @@ def _search_group(
     params: GraphParams,
     n_threads: int,
     on_progress: Progress,
+    room: Room,
 ) -> KnnGraph:
     """Search within the rows of one group; neighbours are positions in ``rows``."""
-    places, indptr, members = distinct_rows(vectors, rows, n_threads=n_threads)
-    space = build_space(vectors, places, n_threads=n_threads)
+    places, indptr, members = distinct_rows(vectors, rows, n_threads=n_threads, room=room)
+    space = build_space(vectors, places, n_threads=n_threads, room=room)
     k = params.n_neighbors
     k_places = max(min(k, space.n_places - 1), 1)
     queries = np.arange(space.n_places, dtype=np.int32)
     how: Any = {"n_threads": n_threads, "on_progress": on_progress}
     index: Index
-    if _searches_exactly(space, params):
+    if searches_exactly(space.n_places, space.dim, params):
         index, check = ExactIndex(space), None
     else:
         check = check_recall(space, k_places, target=params.recall, seed=params.seed, **how)
         index = _approximate_index(space, k_places, params, check, **how)
-    neighbors, distances = index.search(queries, k_places, **how)
+    neighbors, distances = index.search(queries, k_places, last=True, **how)
     recall = Recall(value=1.0, sample_size=0, target=params.recall)
     if check is not None:
         recall = check.measure(distances[check.sample])
@@ -188,10 +211,11 @@ def _search_group(
     )
 
 
-def _searches_exactly(space: SearchSpace, params: GraphParams) -> bool:
+def searches_exactly(n_places: int, dim: int, params: GraphParams) -> bool:
+    """Return whether so many different vectors of a width are searched exactly."""
     if params.backend in ("exact", "hnsw", "cells"):
         return params.backend == "exact"
-    return space.n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / math.sqrt(space.dim))
+    return n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / math.sqrt(dim))
 
 
 def _approximate_index(
@@ -206,6 +230,7 @@ def _approximate_index(
     """Return an index whose effort reaches the target recall on the sample, if it can."""
     how: Any = {"n_threads": n_threads, "on_progress": on_progress}
     points = project(space, principal_axes(space, seed=params.seed), **how)
+    release(space.vectors)
     layout = lay_out(points, seed=params.seed, **how)
     del points
     if params.backend in ("cells", "fast"):

@@ -116,6 +116,10 @@ class HnswSource:
 
         return [search(start) for start in range(0, len(asked), PIECE)]
 
+    def give_up(self) -> None:
+        """Free the indexes, which hold a copy of the points."""
+        self.indexes.clear()
+
 
 def _query(
     index: hnswlib.Index, points: NDArray[np.float32], k: int

@@ -1,16 +1,19 @@
 """The search space: distinct rows of one group, centred and scaled to safe float32."""
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._neighbors import first_twins, row_keys
+from d2cli.stages._neighbors import first_twins, nearest_of, row_keys
 from d2cli.stages.parallel import Task, run_tasks
+from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import Vectors
 
 BLOCK_ROWS = 4096
+GATHERED_BYTES = 4 << 20  # of vectors on disk that are copied at a time to be compared
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +28,7 @@ class SearchSpace:
     rows: NDArray[np.int64]  # (u,) the row of each place, ascending
     center: NDArray[np.float64]  # (d,)
     scale: float  # power of two that brings the largest coordinate to 0.5 ... 1
+    room: Room = field(default=IN_MEMORY)  # where the vectors live
 
     @property
     def n_places(self) -> int:
@@ -38,19 +42,92 @@ class SearchSpace:
 
     def block(self, places: slice | NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the centred, scaled vectors of some places, float32 (b, d)."""
-        block = take_rows(self.vectors, self.rows[places]) - self.center
+        taken = take_rows(self.vectors, self.rows[places], self.room)
+        block = taken - self.center
+        self.room.have_read(self.vectors, taken)
         block *= self.scale
         return block.astype(np.float32)
 
+    def nearest(
+        self,
+        queries: NDArray[np.int32],
+        indptr: NDArray[np.int64],
+        candidates: NDArray[np.int32],
+        k: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return the k nearest of the candidates of each query by true distance, (q, k) each.
 
-def take_rows(vectors: Vectors, rows: NDArray[np.int64]) -> Vectors:
+        Parameters
+        ----------
+        queries : int32 array, shape (q,)
+            Places.
+        indptr, candidates : int64 array (q + 1,), int32 array
+            ``candidates[indptr[i]:indptr[i + 1]]`` are the places that query i is compared with;
+            negative ones and the query itself are left out.
+        k : int
+
+        Returns
+        -------
+        neighbors, distances : int32 and float32 arrays, shape (q, k)
+            Ascending by (distance, place); padded with -1 and infinity.
+        """
+        if not self.room.on_disk:
+            return nearest_of(self.vectors, self.rows, queries, indptr, candidates, k)
+        # So few queries at a time that all vectors they need fit into a small copy.
+        at_once = gathered_rows(self.vectors)
+        neighbors = np.empty((len(queries), k), dtype=np.int32)
+        distances = np.empty((len(queries), k), dtype=np.float32)
+        start = 0
+        while start < len(queries):
+            stop = int(np.searchsorted(indptr, indptr[start] + at_once, side="right")) - 1
+            part = slice(start, min(max(stop, start + 1), len(queries)))
+            ends = indptr[part.start : part.stop + 1]
+            neighbors[part], distances[part] = self._nearest_by_copy(
+                queries[part], ends - ends[0], candidates[ends[0] : ends[-1]], k
+            )
+            start = part.stop
+        return neighbors, distances
+
+    def _nearest_by_copy(
+        self,
+        queries: NDArray[np.int32],
+        indptr: NDArray[np.int64],
+        candidates: NDArray[np.int32],
+        k: int,
+    ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """As `nearest`, but every vector is looked up once; numbers of the copy keep the order."""
+        real = candidates >= 0
+        needed, inverse = np.unique(
+            np.concatenate([queries, candidates[real]]), return_inverse=True
+        )
+        numbers: NDArray[np.int32] = inverse.astype(np.int32)
+        compared = np.full(len(candidates), -1, dtype=np.int32)
+        compared[real] = numbers[len(queries) :]
+        copy = take_rows(self.vectors, self.rows[needed], self.room)
+        everything = np.arange(len(needed), dtype=np.int64)
+        found, distances = nearest_of(
+            copy, everything, numbers[: len(queries)], indptr, compared, k
+        )
+        return np.where(found >= 0, needed[found], np.int32(-1)), distances
+
+
+def take_rows(vectors: Vectors, rows: NDArray[np.int64], room: Room = IN_MEMORY) -> Vectors:
     """Return ``vectors[rows]``; a view if the rows are consecutive."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and np.all(np.diff(rows) == 1):
         return vectors[rows[0] : rows[-1] + 1]
-    return vectors[rows]
+    taken: Vectors = room.take(vectors, rows)
+    return taken
 
 
-def build_space(vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1) -> SearchSpace:
+def gathered_rows(vectors: NDArray[Any]) -> int:
+    """Return how many scattered rows of vectors on disk are worked on at a time."""
+    row_bytes = int(vectors.shape[1]) * int(vectors.itemsize)
+    return max(GATHERED_BYTES // max(row_bytes, 1), 1)
+
+
+def build_space(
+    vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1, room: Room = IN_MEMORY
+) -> SearchSpace:
     """Centre and scale distinct rows.
 
     Parameters
@@ -60,14 +137,17 @@ def build_space(vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1
         Rows of different vectors.
     n_threads : int
         Does not change the result.
+    room : Room
+        Where the vectors live; does not change the result.
     """
     starts = range(0, len(rows), BLOCK_ROWS)
     sums, lows, highs = (np.zeros((len(starts), vectors.shape[1])) for _ in range(3))
 
     def look(i: int) -> Iterator[int]:
-        block = take_rows(vectors, rows[starts[i] : starts[i] + BLOCK_ROWS])
+        block = take_rows(vectors, rows[starts[i] : starts[i] + BLOCK_ROWS], room)
         sums[i] = block.sum(axis=0, dtype=np.float64)
         lows[i], highs[i] = block.min(axis=0), block.max(axis=0)
+        room.have_read(vectors, block)
         yield 0
 
     _share([look(i) for i in range(len(starts))], n_threads)
@@ -77,7 +157,7 @@ def build_space(vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1
         away = np.maximum(highs.max(axis=0) - center, center - lows.min(axis=0))
         largest = float(away.max())
     exponent = max(int(np.frexp(largest)[1]), -1000)
-    return SearchSpace(vectors, rows, center, float(np.ldexp(1.0, -exponent)))
+    return SearchSpace(vectors, rows, center, float(np.ldexp(1.0, -exponent)), room)
 
 
 def _share(tasks: list[Task], n_threads: int) -> None:
@@ -85,7 +165,11 @@ def _share(tasks: list[Task], n_threads: int) -> None:
 
 
 def distinct_rows(
-    vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1
+    vectors: Vectors,
+    rows: NDArray[np.int64],
+    *,
+    n_threads: int = 1,
+    room: Room = IN_MEMORY,
 ) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int32]]:
     """Group equal vectors.
 
@@ -95,6 +179,8 @@ def distinct_rows(
     rows : int64 array, shape (m,), ascending
     n_threads : int
         Does not change the result.
+    room : Room
+        Where the vectors live; does not change the result.
 
     Returns
     -------
@@ -108,11 +194,13 @@ def distinct_rows(
 
     def hash_rows(start: int) -> Iterator[int]:
         part = slice(start, start + BLOCK_ROWS)
-        keys[part] = row_keys(vectors, rows[part])
+        block = take_rows(vectors, rows[part], room)
+        keys[part] = row_keys(block, np.arange(len(block), dtype=np.int64))
+        room.have_read(vectors, block)
         yield 0
 
     _share([hash_rows(start) for start in range(0, len(rows), BLOCK_ROWS)], n_threads)
-    first = first_twins(vectors, rows, keys)
+    first = _twins(vectors, rows, keys, room)
     if len(rows) and np.array_equal(first, np.arange(len(rows))):
         everything = np.arange(len(rows) + 1)
         return rows, everything.astype(np.int64), everything[:-1].astype(np.int32)
@@ -120,3 +208,26 @@ def distinct_rows(
     members = np.argsort(place, kind="stable").astype(np.int32)
     indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
     return rows[leaders], indptr, members
+
+
+def _twins(
+    vectors: Vectors, rows: NDArray[np.int64], keys: NDArray[np.uint64], room: Room
+) -> NDArray[np.int32]:
+    """Return for every row, by position, the first one with its vector, (m,)."""
+    if not room.on_disk:
+        return first_twins(vectors, rows, keys)
+    # Only rows with a key in common are looked at, so few keys at a time.
+    order = np.argsort(keys, kind="stable")
+    same = keys[order][1:] == keys[order][:-1]
+    repeated = order[np.concatenate([same, [False]]) | np.concatenate([[False], same])]
+    ends = np.flatnonzero(np.append(keys[repeated][1:] != keys[repeated][:-1], True)) + 1
+    first = np.arange(len(rows), dtype=np.int32)
+    start, at_once = 0, gathered_rows(vectors)
+    while start < len(repeated):
+        at = int(np.searchsorted(ends, start + at_once, side="right")) - 1
+        stop = int(ends[at]) if at >= 0 and ends[at] > start else int(ends[at + 1])
+        part = repeated[start:stop]
+        copy, everything = room.take(vectors, rows[part]), np.arange(len(part), dtype=np.int64)
+        first[part] = part[first_twins(copy, everything, keys[part])]
+        start = stop
+    return first

@@ -7,6 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from d2cli.errors import InputError
 from d2cli.stages.defects import Defect
+from d2cli.stages.room import IN_MEMORY, Room, Rows, RowsInMemory, release
 
 Vectors: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
@@ -20,7 +21,9 @@ def vector_type(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     return np.float32 if np.result_type(dtype, np.float32) == np.float32 else np.float64
 
 
-def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
+def as_vectors(
+    vectors: ArrayLike, metric: str, *, room: Room = IN_MEMORY, overwrite: bool = False
+) -> Vectors:
     """Check vectors and bring them into the form that searches work on.
 
     Parameters
@@ -30,6 +33,10 @@ def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
         float64, everything smaller as float32. A C-ordered float32 array is not copied for "l2".
     metric : {"l2", "cosine"}
         "cosine" divides each row by its length, and rounds to float32.
+    room : Room
+        Where the result is put if it is a copy.
+    overwrite : bool
+        Nobody needs the vectors any more: the result may take their place.
 
     Raises
     ------
@@ -52,8 +59,7 @@ def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
     large = Defect(f"holds a value above {LARGEST:g}", "divide the vectors by a constant")
     zero = Defect("is a zero vector, which has no direction", "drop these rows, or use --metric l2")
     largest = 0.0
-    out: Any
-    out = np.empty(array.shape, np.float32) if unit else np.ascontiguousarray(array, dtype=wide)
+    rows = _place_of_result(array, wide, room, unit=unit, overwrite=overwrite)
     for start in range(0, len(array), BLOCK_ROWS):
         block = np.asarray(array[start : start + BLOCK_ROWS], dtype=wide)
         with np.errstate(all="ignore"):
@@ -66,7 +72,10 @@ def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
             if unit:
                 scaled = block / peaks[:, None]
                 lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
-                out[start : start + BLOCK_ROWS] = scaled / lengths[:, None]
+                block = scaled / lengths[:, None]
+        if rows is not None:
+            rows.append(block)
+        room.have_read(array, array[start : start + BLOCK_ROWS])
     for defect in (nan, infinite, large):
         defect.refuse()
     if 0 < largest < SMALLEST:
@@ -75,5 +84,22 @@ def as_vectors(vectors: ArrayLike, metric: str) -> Vectors:
         )
     if unit:
         zero.refuse()
-    checked: Vectors = out
+    if rows is None:
+        checked: Vectors = array
+        return checked
+    release(array)
+    checked = rows.finish()
     return checked
+
+
+def _place_of_result(
+    array: NDArray[Any], wide: type[Any], room: Room, *, unit: bool, overwrite: bool
+) -> Rows | None:
+    """Return what takes checked vectors; None if they can stay as and where they are."""
+    if not unit:
+        usable = array.dtype == wide and array.flags.c_contiguous
+        return None if usable else room.rows(array.shape, wide)
+    own = array.flags.writeable and array.flags.owndata and array.flags.c_contiguous
+    if overwrite and own and array.dtype == np.float32:
+        return RowsInMemory(array)
+    return room.rows(array.shape, np.float32)

@@ -1,0 +1,368 @@
+"""What a graph will take, before anything is computed: bytes and seconds of every step.
+
+All figures are estimates. Bytes follow the arrays that a step holds; seconds come from few
+constants, measured on vectors of 64 to 128 axes by one thread of a 2023 server processor, and from
+the speed of a matrix product on the machine at hand.
+"""
+
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from d2cli.params import GraphParams
+from d2cli.quantities import size_text, time_text
+from d2cli.stages import approximate, exact, hnsw, partition, projection, space
+from d2cli.stages.graph import searches_exactly
+from d2cli.stages.recall import SAMPLE_SIZE
+from d2cli.stages.vectors import vector_type
+
+READ = 0.6e9  # bytes a second: reading, digest and checks, one thread
+WRITE = 0.3e9  # bytes a second: digest and file of the graph
+PAIR = 0.4e-9  # seconds to look at one product of the exact search
+CELLS_ROW, CELLS_AXIS = 10e-6, 0.12e-6  # seconds a row, and a row and axis: 12 to 30 in all
+HNSW_ROW, HNSW_AXIS = 50e-6, 0.3e-6  # the same for building and searching: 60 to 90 in all
+EFFICIENCY = 0.9  # of several threads
+PICK = 6e-6  # seconds a row to score, select and report
+LARGE_PAGE = 2 << 20  # bytes that a look at a memory-mapped page may make resident
+AXES_SHARE = 0.25  # of the width: axes that wide vectors mostly need; not known beforehand
+HNSW_EFFORT = 4  # candidates for a neighbour that reach the usual recall
+
+
+@dataclass(frozen=True)
+class Job:
+    """What a plan depends on, beside the parameters.
+
+    Attributes
+    ----------
+    n_rows, width : int
+    dtype : dtype
+        Of the vectors as stored.
+    mapped : bool
+        They lie in a memory-mapped file.
+    in_table : bool
+        They are read from a table, straight into an array of the type they are searched as.
+    moved : bool
+        Rows are matched by id, so that vectors are copied into their order.
+    group_sizes : sequence of int
+        Rows of each group that is searched on its own.
+    n_threads : int
+    held : int
+        Bytes of input that are in memory in any case, such as standard input.
+    base : int
+        Bytes of the program itself, ids and labels included.
+    """
+
+    n_rows: int
+    width: int
+    dtype: np.dtype[Any]
+    mapped: bool = False
+    in_table: bool = False
+    moved: bool = False
+    group_sizes: Sequence[int] = ()
+    n_threads: int = 1
+    held: int = 0
+    base: int = 130_000_000
+
+    @property
+    def item_bytes(self) -> int:
+        """Bytes of a value as it is searched."""
+        return np.dtype(vector_type(self.dtype)).itemsize
+
+    @property
+    def row_bytes(self) -> int:
+        """Bytes of a row as it is searched, before a metric makes it shorter."""
+        return self.width * self.item_bytes
+
+    @property
+    def stored_bytes(self) -> int:
+        """Bytes of all rows as they are stored."""
+        return self.n_rows * self.width * self.dtype.itemsize
+
+
+@dataclass(frozen=True)
+class Step:
+    """One step: seconds, and bytes beside the vectors and the program itself."""
+
+    name: str
+    seconds: float
+    working: float
+    vectors: float
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The steps of a job.
+
+    Attributes
+    ----------
+    title : str
+        The job in one line.
+    steps : tuple of Step
+    base : int
+        Bytes of the program itself.
+    least_vectors : int
+        Bytes of vectors that have to be resident where they live on disk.
+    copies : int
+        Bytes of small copies that searches then make.
+    resident : int or None
+        Bytes of vectors that will be resident; None where they stay in memory.
+    """
+
+    title: str
+    steps: tuple[Step, ...]
+    base: int
+    least_vectors: int
+    copies: int = 0
+    resident: int | None = None
+
+    def bytes_of(self, step: Step) -> float:
+        """Return the memory that a step needs in all."""
+        if self.resident is None:
+            return self.base + step.working + step.vectors
+        return self.base + step.working + min(step.vectors, self.resident + self.copies)
+
+    @property
+    def peak(self) -> float:
+        """The most memory that any step needs."""
+        return max(self.bytes_of(step) for step in self.steps)
+
+    @property
+    def unavoidable(self) -> float:
+        """The most memory that any step needs beside the vectors."""
+        return self.base + max(step.working for step in self.steps)
+
+    @property
+    def seconds(self) -> float:
+        """The time of all steps."""
+        return sum(step.seconds for step in self.steps)
+
+    def lines(self) -> list[str]:
+        """Return the plan as a table."""
+        width = max(len(step.name) for step in self.steps)
+        lines = [f"plan: {self.title} (estimates)"]
+        lines += [
+            f"  {step.name:<{width}}  {size_text(self.bytes_of(step)):>7}  "
+            f"{time_text(step.seconds)}"
+            for step in self.steps
+        ]
+        lines.append(
+            f"  {'peak, in all':<{width}}  {size_text(self.peak):>7}  {time_text(self.seconds)}"
+        )
+        if self.resident is not None:
+            lines.append(
+                f"  vectors stay on disk, about {size_text(self.resident)} of them in memory"
+            )
+        return lines
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the plan as JSON values."""
+        return {
+            "title": self.title,
+            "steps": [
+                {
+                    "step": step.name,
+                    "bytes": round(self.bytes_of(step)),
+                    "seconds": round(step.seconds, 2),
+                }
+                for step in self.steps
+            ],
+            "peak_memory_bytes": round(self.peak),
+            "seconds": round(self.seconds, 2),
+            "resident_vector_bytes": self.resident,
+        }
+
+
+def measure_speed() -> float:
+    """Return the floating-point operations a second of a small matrix product (about 20 ms)."""
+    left = np.ones((512, 128), dtype=np.float32)
+    right = np.ones((128, 2048), dtype=np.float32)
+    best = math.inf
+    for _ in range(5):
+        start = time.perf_counter()
+        np.matmul(left, right)
+        best = min(best, time.perf_counter() - start)
+    return 2 * left.size * right.shape[1] / max(best, 1e-6)
+
+
+def plan_graph(job: Job, params: GraphParams, *, speed: float) -> Plan:
+    """Return what a graph takes.
+
+    Parameters
+    ----------
+    job : Job
+    params : GraphParams
+    speed : float
+        Floating-point operations a second of one thread.
+    """
+    sizes = sorted(job.group_sizes or [job.n_rows])
+    ways = {_backend(size, job.width, params) for size in sizes}
+    cost = _Cost(job, params, speed)
+    steps = [_reading(job, params), *cost.steps(sizes)]
+    k, n = params.n_neighbors, job.n_rows
+    graph = 8.0 * n * k
+    steps.append(Step("write the graph", graph / WRITE, 3 * graph, _searched(job, params)))
+    place = "memory-mapped" if job.mapped else "in a table" if job.in_table else "in memory"
+    title = (
+        f"{n:,} rows x {job.width:,}, {job.dtype} {place}, "
+        f"{k} neighbors by {params.metric}, {'+'.join(sorted(ways))}, "
+        f"{job.n_threads} {'thread' if job.n_threads == 1 else 'threads'}"
+    )
+    window = space.BLOCK_ROWS * job.row_bytes + LARGE_PAGE
+    return Plan(
+        title,
+        tuple(steps),
+        job.base,
+        2 * job.n_threads * window,
+        2 * job.n_threads * space.GATHERED_BYTES,
+    )
+
+
+def plan_prune(job: Job, params: GraphParams, *, speed: float) -> Plan:
+    """Return what graph, scores and selection take."""
+    plan = plan_graph(job, params, speed=speed)
+    # The graph as stored, both directions of its edges, and a few numbers a row.
+    bytes_ = job.n_rows * (8.0 * params.n_neighbors * 3 + 100)
+    rest = Step("score, select, report", PICK * job.n_rows, bytes_, 0.0)
+    return replace(plan, steps=(*plan.steps, rest))
+
+
+def _backend(size: int, width: int, params: GraphParams) -> str:
+    if searches_exactly(size, max(width, 1), params):
+        return "exact"
+    return "hnsw" if params.backend == "auto" else params.backend
+
+
+def _searched(job: Job, params: GraphParams) -> float:
+    """Return the bytes of the vectors as they are searched."""
+    item = 4 if params.metric == "cosine" else job.item_bytes
+    return float(job.n_rows) * job.width * item
+
+
+def _reading(job: Job, params: GraphParams) -> Step:
+    """Return the step from the file to checked vectors."""
+    searched, stored = _searched(job, params), float(job.n_rows) * job.row_bytes
+    as_stored = job.in_table or job.dtype == np.dtype(vector_type(job.dtype))
+    if params.metric == "l2":
+        vectors = searched if as_stored else searched + job.stored_bytes
+    elif job.in_table and job.item_bytes == 4:  # made unit vectors in place
+        vectors = searched
+    else:
+        vectors = searched + (stored if job.in_table else job.stored_bytes)
+    if job.moved:
+        vectors += stored if job.in_table else job.stored_bytes
+    passes = stored * (2 if params.metric == "cosine" or not as_stored else 1)
+    return Step("read and check", passes / READ, 40e6 + 20 * job.n_rows + job.held, vectors)
+
+
+class _Cost:
+    """Bytes and seconds of searching groups."""
+
+    def __init__(self, job: Job, params: GraphParams, speed: float) -> None:
+        self.job, self.params, self.speed = job, params, speed
+        self.threads = job.n_threads if job.n_threads == 1 else job.n_threads * EFFICIENCY
+        self.vectors = _searched(job, params)
+        # Vectors that are searched where their file is mapped are given back while nobody looks.
+        as_stored = job.dtype == np.dtype(vector_type(job.dtype)) and params.metric == "l2"
+        self.released = job.mapped and as_stored and not job.moved
+        self.graph = 8.0 * job.n_rows * params.n_neighbors
+        wide = projection.NARROW < job.width <= projection.WIDEST
+        self.axes = max(round(job.width * AXES_SHARE / 16), 1) * 16 if wide else job.width
+        # A block of vectors is centred in float64 and rounded to float32.
+        self.block = 12.0 * space.BLOCK_ROWS * job.width
+
+    def _exact_seconds(self, queries: float, size: int) -> float:
+        return queries * size * (2 * self.job.width / self.speed + PAIR) / self.threads
+
+    def steps(self, sizes: Sequence[int]) -> list[Step]:
+        """Return the steps of all groups, of one name together."""
+        found: dict[str, tuple[float, float]] = {}
+        for size in sizes:
+            for name, seconds, working in self._group(size):
+                before = found.get(name, (0.0, 0.0))
+                found[name] = before[0] + seconds, max(before[1], working)
+        held = self.graph if len(sizes) > 1 else 0.0
+        return [
+            Step(
+                name,
+                seconds,
+                working + held + self.job.held,
+                0.0 if self.released and name.startswith(("lay out", "search")) else self.vectors,
+            )
+            for name, (seconds, working) in found.items()
+        ]
+
+    def _group(self, size: int) -> list[tuple[str, float, float]]:
+        """Return (name, seconds, bytes beside the vectors) of the steps of one group."""
+        job, k = self.job, self.params.n_neighbors
+        rows = 50.0 * size  # numbers of rows, places, keys and the table of twins
+        looking = ("find equal rows", 2.0 * size * job.row_bytes / READ / self.threads)
+        first = (*looking, rows + job.n_threads * self.block)
+        threads = job.n_threads
+        scan = threads * (
+            4.0 * exact.PRODUCT_ROWS * exact.PRODUCT_COLUMNS
+            + 16.0 * exact.PRODUCT_COLUMNS * job.width
+            + min(exact.QUERY_BLOCK, size) * (12.0 * job.width + 60.0 * k)
+        )
+        answer = 12.0 * size * k
+        way = _backend(size, job.width, self.params)
+        if way == "exact":
+            seconds = self._exact_seconds(size, size)
+            return [first, ("exact search", seconds, rows + scan + answer)]
+        points = 4.0 * size * self.axes
+        cells = min(partition.MOST_CELLS, max(1, size // partition.CELL_ROWS))
+        sample = partition.SAMPLE_A_CELL * cells * self.axes * 8.0
+        sorting = threads * 4.0 * partition.PIECE * (cells + self.axes) + 30.0 * size
+        sorted_ = 4.0 * size * min(2 * partition.SORTED_COLUMNS, self.axes)
+        narrowed = self.axes < job.width
+        wanted = (3 if narrowed else 2) * k
+        row, axis = CELLS_ROW, CELLS_AXIS
+        index = 0.0
+        if way != "cells":
+            wanted, row, axis = HNSW_EFFORT * k, HNSW_ROW, HNSW_AXIS
+            index = size * (4.0 * self.axes + 8.0 * hnsw.M + 120) + 2.0 * size * threads
+        candidates = 4.0 * size * wanted
+        asked = 20.0 * size
+        every = (row + axis * self.axes) * size / self.threads
+        checked = min(SAMPLE_SIZE, size)
+        return [
+            first,
+            ("sample for recall", self._exact_seconds(checked, size), rows + scan),
+            (
+                "project",
+                size * job.width * 2.0 * (self.axes / self.speed + 1e-9) / self.threads,
+                rows + points + threads * self.block,
+            ),
+            (
+                "lay out in cells",
+                size * cells * (2.0 * self.axes / self.speed + PAIR) * 1.3 / self.threads,
+                rows + points + max(sample + sorting, sorted_),
+            ),
+            (f"search ({way})", 0.8 * every, rows + points + index + candidates + asked),
+            (
+                "refine and rank",
+                0.2 * every,
+                rows + points + 2 * candidates + asked + answer + threads * approximate.PIECE * 1e3,
+            ),
+        ]
+
+
+def with_limit(plan: Plan, limit: int) -> Plan | None:
+    """Return the plan with vectors on disk where memory is short; None if it is too short even so.
+
+    Parameters
+    ----------
+    plan : Plan
+        With the vectors in memory.
+    limit : int
+        Bytes.
+    """
+    if plan.peak <= limit:
+        return plan
+    resident = int(limit - plan.unavoidable - plan.copies)
+    if resident < plan.least_vectors:
+        return None
+    return replace(plan, resident=resident)

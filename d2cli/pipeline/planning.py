@@ -1,0 +1,142 @@
+"""Plans of real inputs: what a graph will take, whether it fits, and what is there already."""
+
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from d2cli.errors import ResourceError
+from d2cli.files import cache
+from d2cli.files.artifacts import peek
+from d2cli.files.inputs import FoundEmbedding
+from d2cli.files.scratch import DiskRoom, scratch_folder
+from d2cli.params import GraphParams
+from d2cli.pipeline.plan import Job, Plan, measure_speed, plan_graph, plan_prune, with_limit
+from d2cli.pipeline.run import Run, peak_memory
+from d2cli.quantities import size_text
+
+STILL_TO_LOAD = 45_000_000  # bytes of libraries and buffers that come with the first work
+
+
+@dataclass(frozen=True)
+class DryRun:
+    """What a command would do: its plan, and a line for each result that is there already."""
+
+    plan: Plan
+    standing: tuple[str, ...]
+
+    def lines(self) -> list[str]:
+        """Return all of it as text."""
+        return [*self.plan.lines(), *self.standing]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return all of it as JSON values."""
+        return {"plan": self.plan.to_dict(), "standing": list(self.standing)}
+
+
+def plan_of(run: Run, found: FoundEmbedding, params: GraphParams, *, prune: bool = False) -> Plan:
+    """Return the plan of a graph, or of all stages, within ``--max-memory``.
+
+    Raises
+    ------
+    ResourceError
+        If even without the vectors more memory is needed.
+    """
+    header = found.header
+    width = found.ref.source.width(found.ref.column.name)
+    in_memory = not header.mapped and (not header.in_table or not run.sources.paths)
+    job = Job(
+        found.rows.n_rows,
+        width,
+        header.dtype,
+        mapped=header.mapped,
+        in_table=header.in_table,
+        moved=found.matched is not None,
+        group_sizes=[len(rows) for rows in found.within.groups.rows()] if found.within else (),
+        n_threads=run.n_threads,
+        base=peak_memory() + STILL_TO_LOAD,
+        held=header.n_rows * width * header.dtype.itemsize if in_memory else 0,
+    )
+    plan = (plan_prune if prune else plan_graph)(job, params, speed=measure_speed())
+    if run.max_memory is None:
+        return plan
+    fitting = with_limit(plan, run.max_memory)
+    if fitting is None:
+        step = max(plan.steps, key=lambda step: step.working)
+        least = plan.unavoidable + plan.copies + plan.least_vectors
+        raise ResourceError(
+            f"{found.ref.where}: about {size_text(least)} of memory are needed with the vectors "
+            f"on disk (step '{step.name}'), --max-memory is {size_text(run.max_memory)}",
+            hint="raise --max-memory; fewer --threads, a smaller -k or --backend cells need less",
+        )
+    return fitting
+
+
+def settle(
+    run: Run,
+    found: FoundEmbedding,
+    params: GraphParams,
+    *,
+    cache_dir: str | None = None,
+    prune: bool = False,
+) -> None:
+    """Print the plan if the run is verbose, and choose where vectors live."""
+    if run.max_memory is None and not run.verbose:
+        return
+    plan = plan_of(run, found, params, prune=prune)
+    if run.verbose:
+        for line in plan.lines():
+            run.note(line)
+    if plan.resident is not None:
+        run.room = DiskRoom(plan.resident, lambda: scratch_folder(cache.cache_folder(cache_dir)))
+
+
+def warn_about_memory(run: Run) -> None:
+    """Say so if more memory was used than allowed."""
+    if run.max_memory is not None and peak_memory() > run.max_memory:
+        run.note(
+            f"warning: peak memory was {size_text(peak_memory())}, above --max-memory "
+            f"{size_text(run.max_memory)}; the plan is an estimate"
+        )
+
+
+def standing_graph(
+    found: FoundEmbedding, params: GraphParams, *, output: Path | None, folder: Path | None
+) -> tuple[str, ...]:
+    """Return what is known without reading the vectors: whether there is such a graph already.
+
+    Parameters
+    ----------
+    found : FoundEmbedding
+    params : GraphParams
+    output : Path or None
+        The file that the graph would go to.
+    folder : Path or None
+        The cache folder that is looked through.
+    """
+    n_rows = found.rows.n_rows
+    if output is not None:
+        if not output.is_file():
+            return (f"graph: {output} would be made",)
+        if _is_like(output, params, n_rows):
+            return (
+                f"graph: {output} has these parameters and as many rows; it is up to date if the "
+                "vectors are the same",
+            )
+        return (f"graph: {output} would be replaced",)
+    if folder is None:
+        return ()
+    if any(_is_like(path, params, n_rows) for path in sorted(folder.glob("graph-*.parquet"))):
+        return (
+            f"graph: one with these parameters and as many rows is cached in {folder}; it is up "
+            "to date if the vectors are the same",
+        )
+    return (f"graph: none with these parameters and as many rows is cached in {folder}",)
+
+
+def _is_like(path: Path, params: GraphParams, n_rows: int) -> bool:
+    meta = peek(path)
+    return (
+        meta.get("kind") == "graph"
+        and meta.get("parameters") == asdict(params)
+        and meta.get("n_rows") == n_rows
+    )
