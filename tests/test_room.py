@@ -53,6 +53,15 @@ def test_graphs_from_disk_are_those_from_memory(disk, tmp_path, kind, metric, ba
     )
 
 
+@pytest.mark.parametrize("backend", ["hnsw", "cells"])
+def test_wide_vectors_on_disk_have_the_axes_of_those_in_memory(disk, backend):
+    vectors = rows_of(np.float32, d=200)
+    rows = disk.rows(vectors.shape, np.float32)
+    rows.append(vectors)
+    params = GraphParams(n_neighbors=6, backend=backend)
+    same(build_graph(rows.finish(), params, room=disk), build_graph(vectors, params))
+
+
 @pytest.mark.parametrize("backend", ["exact", "cells"])
 def test_groups_from_disk_are_those_from_memory(disk, backend):
     vectors = rows_of(np.float32)

@@ -62,9 +62,9 @@ def plan_of(run: Run, found: FoundEmbedding, params: GraphParams, *, prune: bool
     fitting = with_limit(plan, run.max_memory)
     if fitting is None:
         step = max(plan.steps, key=lambda step: step.working)
-        least = plan.unavoidable + plan.copies + plan.least_vectors
+        least = min(plan.unavoidable + plan.copies + plan.least_vectors, plan.peak)
         raise ResourceError(
-            f"{found.ref.where}: about {size_text(least)} of memory are needed with the vectors "
+            f"{found.ref.where}: about {size_text(least)} of memory are needed even with vectors "
             f"on disk (step '{step.name}'), --max-memory is {size_text(run.max_memory)}",
             hint="raise --max-memory; fewer --threads, a smaller -k or --backend cells need less",
         )
