@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
 from d2cli.params import (
+    PROBE,
     Auto,
     Backend,
     Direction,
@@ -117,7 +118,7 @@ def score(
         turned = uniform_difficulty(graph.n_samples)
     else:
         turned = orient(difficulty, harder, shift=chosen.shift)
-    if vectors is None or labels is None:
+    if chosen.prune_hardest != PROBE or vectors is None or labels is None:
         return score_rows(graph, turned, chosen, groups=_groups(group))
     return score_by_probe(
         graph,

@@ -199,3 +199,18 @@ def test_score_needs_vectors_and_rate(files, d2):
     code, _, err = d2(*start, *probe, "-e", train, "-o", files / "s.parquet")
     assert code == 2
     assert "needs a rate" in err
+
+
+def test_vectors_and_labels_do_not_start_a_probe_that_was_not_asked_for():
+    vectors, labels, aum, _ = noisy(0.1)
+    given = {"harder": "low", "rate": 0.5, "vectors": vectors, "labels": labels}
+    scores = d2cli.score(d2cli.graph(vectors), aum, prune_hardest=0.3, **given)
+    assert scores.pool.sum() == 210
+    assert scores.cut_reason == ""
+
+
+def test_classes_of_one_row_are_refused():
+    vectors, _, aum, _ = noisy(0.1)
+    given = {"harder": "low", "rate": 0.5, "vectors": vectors, "labels": np.arange(300)}
+    with pytest.raises(ParameterError, match="no class with two rows"):
+        d2cli.score(d2cli.graph(vectors), aum, prune_hardest="probe", **given)

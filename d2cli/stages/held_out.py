@@ -157,7 +157,6 @@ def score_by_probe(
         raise ParameterError("prune-hardest probe needs a rate", hint="add --rate")
     if labels.n_groups < 2:
         raise ParameterError("prune-hardest probe needs labels of at least two classes")
-    groups = groups or graph.groups
     given = {"kernel": params.kernel, "bandwidth": params.bandwidth, "ties": params.ties}
     trials = Trials(graph, difficulty, vectors, labels, None, groups, params, given, params.preset)
     cutoff = settle_cutoff(
@@ -182,6 +181,11 @@ def _try(trials: Trials, rate: float, seed: int) -> tuple[float, NDArray[np.bool
     """Return the share cut and the rows predicted right; None if too few rows are left."""
     assert trials.labels is not None
     pool = trials.pool(seed)
+    if not trials.held_out(pool).any():
+        raise ParameterError(
+            "prune-hardest probe finds no class with two rows, to hold one out",
+            hint="name the labels that matter with --labels, or give a fraction",
+        )
     scores = trials.score(rate, seed, pool)
     left = int(scores.pool.sum())
     if left < SelectParams(rate=rate).budget(int(pool.sum())):
