@@ -159,3 +159,9 @@ def test_prune_uses_the_best_setting_but_for_what_is_given(train, tmp_path, d2):
     code, _, err = d2(*start, tmp_path / "b.npy", *knobs, *more)
     assert code == 0, err
     assert np.array_equal(np.load(tmp_path / "a.npy"), np.load(tmp_path / "b.npy"))
+
+
+def test_a_sweep_without_repetitions_is_refused(train, d2):
+    code, _, err = d2(*sweep(train, "--labels", "label", "--seeds", 0))
+    assert code == 2
+    assert "seeds is 0, expected 1 to 1,000" in err

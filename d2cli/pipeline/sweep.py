@@ -6,6 +6,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from d2cli.errors import ParameterError
 from d2cli.files.publish import write_bytes
 from d2cli.files.stages import graph_of
 from d2cli.files.sweeps import SWEEP_KIND, render_sweep
@@ -73,6 +74,8 @@ def run_sweep(
         Ready for JSON: ``rows``, ``best`` (one a rate), ``conclusions``.
     """
     check_targets((output, (".json", ".md")), (plot, (".svg",)))
+    if not 1 <= seeds <= 1000:
+        raise ParameterError(f"seeds is {seeds}, expected 1 to 1,000")
     grid = grid_of(values)
     contest = read_contest(
         run,
