@@ -162,7 +162,8 @@ def best_of(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
                 and row["setting"]["metric"] == DEFAULT.metric
                 and row["setting"]["neighbors"] == DEFAULT.neighbors
             ]
-            best.append(min(known, key=lambda row: float(row["figures"]["distance"])))
+            closest = min(known, key=lambda row: float(row["figures"]["distance"]), default=at[0])
+            best.append(closest)
     return best
 
 
