@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
+from d2cli.errors import InputError
 from d2cli.params import (
     PROBE,
     Auto,
@@ -61,7 +62,7 @@ def graph(
     Raises
     ------
     InputError
-        If a row is not finite, or zero under "cosine".
+        If a row is not finite, or zero under "cosine", or labels do not fit the rows.
     ParameterError
         If a parameter is out of range.
     """
@@ -70,7 +71,10 @@ def graph(
     )
     checked = as_vectors(vectors, metric)
     return build_graph(
-        checked, params, groups=_groups(within), n_threads=n_threads or os.cpu_count() or 1
+        checked,
+        params,
+        groups=_groups(within, len(checked)),
+        n_threads=n_threads or os.cpu_count() or 1,
     )
 
 
@@ -83,6 +87,7 @@ def score(
     group: ArrayLike | None = None,
     vectors: ArrayLike | None = None,
     labels: ArrayLike | None = None,
+    metric: Metric = "l2",
     n_threads: int | None = None,
     **params: Any,  # noqa: ANN401
 ) -> Scores:
@@ -101,6 +106,8 @@ def score(
         What ``prune_hardest`` cuts within.
     vectors, labels : arrays, shape (n, d) and (n,), optional
         What ``prune_hardest="probe"`` sees and predicts; both are needed for it, and a rate.
+    metric : {"l2", "cosine"}
+        The one the graph was built with: "cosine" shows the probe unit vectors.
     n_threads : int, optional
         All processors if left out; does not change the result.
     **params
@@ -119,14 +126,17 @@ def score(
     else:
         turned = orient(difficulty, harder, shift=chosen.shift)
     if chosen.prune_hardest != PROBE or vectors is None or labels is None:
-        return score_rows(graph, turned, chosen, groups=_groups(group))
+        return score_rows(graph, turned, chosen, groups=_groups(group, graph.n_samples))
+    seen = as_vectors(vectors, metric)
+    if len(seen) != graph.n_samples:
+        raise InputError(f"{len(seen):,} vectors for {graph.n_samples:,} rows of the graph")
     return score_by_probe(
         graph,
         turned,
         chosen,
-        vectors=as_vectors(vectors, "l2"),
-        labels=group_by(np.asarray(labels)),
-        groups=_groups(group),
+        vectors=seen,
+        labels=_group(labels, graph.n_samples),
+        groups=_groups(group, graph.n_samples),
         n_threads=n_threads or os.cpu_count() or 1,
     )
 
@@ -164,7 +174,9 @@ def select(
     """
     chosen = SelectParams.from_preset(preset, **params)
     wishes = Wishes(np.asarray(include, dtype=np.int64), np.asarray(exclude, dtype=np.int64))
-    return select_coreset(graph, scores, chosen, groups=_groups(group), wishes=wishes)
+    return select_coreset(
+        graph, scores, chosen, groups=_groups(group, graph.n_samples), wishes=wishes
+    )
 
 
 def prune(
@@ -216,5 +228,12 @@ def prune(
     return select(scores, neighbors, preset=preset, group=group, rate=rate, keep=keep).rows
 
 
-def _groups(labels: ArrayLike | None) -> Groups | None:
-    return None if labels is None else group_by(np.asarray(labels))
+def _groups(labels: ArrayLike | None, n_samples: int) -> Groups | None:
+    return None if labels is None else _group(labels, n_samples)
+
+
+def _group(labels: ArrayLike, n_samples: int) -> Groups:
+    array = np.asarray(labels)
+    if array.shape != (n_samples,):
+        raise InputError(f"labels of shape {array.shape} for {n_samples:,} rows, expected one each")
+    return group_by(array)

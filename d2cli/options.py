@@ -319,7 +319,8 @@ ScoreRate = Annotated[
     float | None,
     typer.Option(
         "--rate",
-        help="Pruning rate to come, 0 to 1; --gamma-forward auto depends on it.",
+        help="Pruning rate to come, 0 to 1; the default cutoff and --gamma-forward auto depend "
+        "on it.",
         show_default=False,
     ),
 ]

@@ -100,6 +100,11 @@ def check_rate(rate: float | None) -> None:
     raise ParameterError(f"rate is {rate:g}, expected 0 to 1", hint=hint)
 
 
+def rows_kept(rate: float, n_samples: int) -> int:
+    """Return how many rows of n a pruning rate keeps: ``n - floor(rate * n + 0.5)``."""
+    return n_samples - math.floor(rate * n_samples + 0.5)
+
+
 @dataclass(frozen=True, kw_only=True)
 class GraphParams:
     """How neighbours are searched.
@@ -173,7 +178,7 @@ class ScoreParams(FromPreset):
         In units of 1 / bandwidth**2 (gaussian) or 1 / bandwidth (exponential). "auto" is
         1 / R**2 - 1 with R = max(rate, 0.1), or 0.25 when the rate is not known.
     rate : float or None
-        The pruning rate that "auto" is for; used for nothing else.
+        The pruning rate that "auto" and "probe" are for; it decides the default cutoff as well.
     kernel, bandwidth
         See `d2cli.stages.kernel`.
     rounds : int
@@ -292,7 +297,7 @@ class SelectParams(FromPreset):
         check_seed(self.seed)
 
     def budget(self, n_samples: int) -> int:
-        """Return the number of rows to keep: ``n - floor(rate * n + 0.5)``, or ``keep``.
+        """Return the number of rows to keep: that of the rate, see `rows_kept`, or ``keep``.
 
         Raises
         ------
@@ -304,7 +309,7 @@ class SelectParams(FromPreset):
                 raise ParameterError(f"keep is {self.keep:,}, but there are {n_samples:,} rows")
             return self.keep
         assert self.rate is not None
-        kept = n_samples - math.floor(self.rate * n_samples + 0.5)
+        kept = rows_kept(self.rate, n_samples)
         if kept < 1:
             raise ParameterError(
                 f"rate {self.rate:g} of {n_samples:,} rows keeps none",

@@ -17,7 +17,7 @@ LAYERS = {
     "stages": {"errors", "params", "stages"},
     "files": {"errors", "params", "quantities", "stages", "files", "__init__"},
     "pipeline": {"errors", "params", "quantities", "stages", "files", "pipeline"},
-    "api": {"params", "stages"},
+    "api": {"errors", "params", "stages"},
     "options": {"errors", "params", "quantities"},
     "options_study": {"errors", "params", "options"},
     "cli_study": {"params", "options", "options_study", "commands"},

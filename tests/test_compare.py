@@ -199,3 +199,17 @@ def test_a_test_file_without_the_labels_is_refused(blobs, d2):
     code, _, err = d2(*compare(blobs, "--test", blobs / "nolabel.parquet"))
     assert code == 3
     assert "nolabel.parquet: no column 'label'" in err
+
+
+def test_rates_named_twice_count_once(blobs, d2):
+    found = [
+        json.loads(d2(*compare(blobs, "--rates", rates, "--json"))[1])
+        for rates in ("0.5", "0.5,0.5")
+    ]
+    assert found[0]["rows"] == found[1]["rows"]
+
+
+def test_a_cutoff_above_a_rate_is_refused(blobs, d2):
+    code, _, err = d2(*compare(blobs, "--rates", "0.5,0.9", "--prune-hardest", "0.6"))
+    assert code == 2
+    assert "prune-hardest 0.6 leaves fewer rows than rate 0.5 keeps" in err

@@ -1,17 +1,29 @@
 """``--prune-hardest probe``: a cutoff chosen on rows held out."""
 
+import json
+from dataclasses import replace
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
 import d2cli
-from d2cli.errors import ParameterError
+from d2cli.errors import InputError, ParameterError
 from d2cli.params import ScoreParams
+from d2cli.stages import held_out
 from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
-from d2cli.stages.held_out import CUTS, Tried, settle_cutoff, smallest_as_good
+from d2cli.stages.held_out import (
+    CUTS,
+    Cutoff,
+    SettledTrials,
+    Tried,
+    score_by_probe,
+    settle_cutoff,
+    smallest_as_good,
+)
 from d2cli.stages.trials import Trials
 from d2cli.stages.vectors import as_vectors
 
@@ -214,3 +226,132 @@ def test_classes_of_one_row_are_refused():
     given = {"harder": "low", "rate": 0.5, "vectors": vectors, "labels": np.arange(300)}
     with pytest.raises(ParameterError, match="no class with two rows"):
         d2cli.score(d2cli.graph(vectors), aum, prune_hardest="probe", **given)
+
+
+def test_the_probe_tries_what_prune_will_do(files, d2):
+    start = ("prune", files / "train.parquet", "--difficulty", "aum", "--rate", 0.7, "--json")
+    probe = ("--prune-hardest", "probe", "--labels", "label", "-o", files / "k.parquet")
+    _, out, _ = d2(*start, *probe)
+    usual = json.loads(out)
+    code, out, err = d2(*start, *probe, "--gamma-reverse", "auto", "--balance", "proportional")
+    assert code == 0, err
+    assert json.loads(out)["parameters"]["score"] == usual["parameters"]["score"]
+    assert "tried" not in usual["parameters"]["score"]
+    code, out, err = d2(*start, *probe, "--gamma-reverse", 0.01, "--messages", "clamped")
+    assert code == 0, err
+    tried = json.loads(out)["parameters"]["score"]["tried"]
+    assert tried == {"gamma_reverse": 0.01, "messages": "clamped"}
+
+
+def test_trials_use_what_is_given_for_the_selections():
+    vectors, labels, aum, _ = noisy(0.25)
+    graph = build_graph(vectors, d2cli.params.GraphParams(), groups=None, n_threads=1)
+    args = (graph, orient(aum, "low"), ScoreParams(rate=0.8, prune_hardest="probe"))
+    more = {"vectors": as_vectors(vectors, "l2"), "labels": group_by(labels)}
+    reasons = {
+        score_by_probe(*args, **more, select_given=given).cut_reason
+        for given in (None, {"gamma_reverse": 0.0}, {"gamma_reverse": 1e9})
+    }
+    assert len(reasons) == 3  # other selections, other figures
+
+
+def test_a_cutoff_that_takes_every_row_is_not_tried():
+    vectors, labels, aum, _ = noisy(0.25)
+    given = {"harder": "low", "rate": 0.7, "vectors": vectors, "labels": labels}
+    rows = np.arange(300)  # half of a group of one row rounds to the whole of it
+    scores = d2cli.score(d2cli.graph(vectors), aum, prune_hardest="probe", group=rows, **given)
+    assert scores.pool.all()
+
+
+def test_a_budget_of_one_row_can_be_tried(files, d2):
+    start = ("prune", files / "train.parquet", "--difficulty", "aum", "--keep", 1)
+    code, out, err = d2(*start, "--prune-hardest", "probe", "--labels", "label")
+    assert code == 0, err
+    assert len(out.split()) == 1
+
+
+def test_bad_vectors_are_blamed_on_their_own_file(files, d2):
+    train = files / "train.parquet"
+    d2("graph", train, "-o", files / "g.parquet")
+    broken = np.ones((300, 8), dtype=np.float32)
+    broken[7, 3] = np.nan
+    np.save(files / "v.npy", broken)
+    scoring = ("score", files / "g.parquet", "--difficulty", f"{train}::aum", "--rate", 0.7)
+    probe = ("--prune-hardest", "probe", "--labels", f"{train}::label", "-e", files / "v.npy")
+    code, _, err = d2(*scoring, *probe, "-o", files / "s.parquet")
+    assert code == 3
+    assert "v.npy" in err
+    assert "row 7 holds NaN" in err
+
+
+def test_an_embedding_that_nothing_uses_is_refused(files, d2):
+    train = files / "train.parquet"
+    d2("graph", train, "-o", files / "g.parquet")
+    start = ("score", files / "g.parquet", "--difficulty", f"{train}::aum", "--rate", 0.7)
+    code, _, err = d2(*start, "-e", train, "-o", files / "s.parquet")
+    assert code == 2
+    assert "--embedding is only used by --prune-hardest probe" in err
+
+
+def test_one_class_is_refused_by_the_name_of_its_column(files, d2):
+    train = files / "train.parquet"
+    table = pq.read_table(train)
+    pq.write_table(table.append_column("one", pa.array(["x"] * 300)), train)
+    start = ("prune", train, "--difficulty", "aum", "--rate", 0.7, "--prune-hardest", "probe")
+    code, _, err = d2(*start, "--labels", "one")
+    assert code == 3
+    assert "::one: has one class only ('x'), expected at least two" in err
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"vectors": np.ones((299, 8))},
+        {"labels": np.arange(299) % 2},
+        {"labels": np.zeros((300, 2))},
+        {"group": np.arange(299) % 2},
+    ],
+)
+def test_arrays_of_other_lengths_are_refused(change):
+    vectors, labels, aum, _ = noisy(0.1)
+    given = {"harder": "low", "rate": 0.5, "labels": labels, "vectors": vectors, **change}
+    with pytest.raises(InputError, match="for 300 rows"):
+        d2cli.score(d2cli.graph(vectors), aum, prune_hardest="probe", **given)
+
+
+def test_under_cosine_the_probe_sees_unit_vectors(files, d2):
+    vectors, labels, aum, _ = noisy(0.25)
+    lengths = np.random.default_rng(1).uniform(0.1, 10, (300, 1)).astype(np.float32)
+    graph = d2cli.graph(vectors * lengths, metric="cosine")
+    given = {"harder": "low", "rate": 0.7, "labels": labels, "prune_hardest": "probe"}
+    ours = d2cli.score(graph, aum, vectors=vectors * lengths, metric="cosine", **given)
+    unit = vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+    assert ours.cut_reason == d2cli.score(graph, aum, vectors=unit, **given).cut_reason
+
+
+def test_a_probe_says_nothing_of_fits_that_stop_early(files, shell):
+    many = np.arange(300) % 200  # classes of one or two rows
+    table = pq.read_table(files / "train.parquet").append_column("many", pa.array(many))
+    pq.write_table(table, files / "train.parquet")
+    line = "d2 prune train.parquet --difficulty aum --rate 0.5 --prune-hardest probe -q -j 2"
+    done = shell(f"{line} --labels many -o keep.npy", cwd=files)
+    assert done.returncode == 0, done.stderr
+    assert "Warning" not in done.stderr
+
+
+def test_a_cutoff_is_settled_once_a_rate_and_seed(monkeypatch):
+    vectors, labels, aum, _ = noisy(0.25)
+    trials = trials_of(vectors, labels, aum)
+    probed = replace(trials, score_params=ScoreParams(prune_hardest="probe"))
+    asked = []
+
+    def settle(inside, rate, *, seed):
+        asked.append((rate, seed))
+        return Cutoff(0.1, "")
+
+    monkeypatch.setattr(held_out, "settle_cutoff", settle)
+    settled = SettledTrials(probed)
+    for method in ("d2", "random", "hardest"):
+        for seed in (0, 1):
+            settled.run(method, 0.5, seed)
+    assert asked == [(0.5, 0), (0.5, 1)]

@@ -165,3 +165,70 @@ def test_a_sweep_without_repetitions_is_refused(train, d2):
     code, _, err = d2(*sweep(train, "--labels", "label", "--seeds", 0))
     assert code == 2
     assert "seeds is 0, expected 1 to 1,000" in err
+
+
+def test_settings_and_a_preset_do_not_go_together(train, tmp_path, d2):
+    d2(*sweep(train, "--labels", "label", "-o", tmp_path / "s.json"))
+    d2("graph", train, "-o", tmp_path / "g.parquet")
+    d2("score", tmp_path / "g.parquet", "--difficulty", "uniform", "-o", tmp_path / "x.parquet")
+    both = ("--rate", 0.9, "--settings", tmp_path / "s.json", "--preset", "paper")
+    for start in (("select", tmp_path / "x.parquet"), ("prune", train, "--difficulty", "aum")):
+        code, _, err = d2(*start, *both)
+        assert code == 2
+        assert "--settings and --preset are given, expected one of them" in err
+
+
+def test_select_says_what_graph_and_scores_have_of_other_settings(train, tmp_path, d2):
+    d2(*sweep(train, "--labels", "label", "-o", tmp_path / "s.json"))
+    found = json.loads((tmp_path / "s.json").read_text())
+    assert found["default_cutoff"] == "auto"
+    for row in found["best"]:
+        row["setting"] |= {"neighbors": 7, "metric": "cosine", "prune_hardest": None}
+    (tmp_path / "s.json").write_text(json.dumps(found))
+    d2("graph", train, "-o", tmp_path / "g.parquet")
+    score = ("--difficulty", f"{train}::aum", "--preset", "paper", "-o", tmp_path / "x.parquet")
+    d2("score", tmp_path / "g.parquet", *score)
+    args = ("select", tmp_path / "x.parquet", "--rate", 0.9, "--settings", tmp_path / "s.json")
+    code, _, err = d2(*args)
+    assert code == 0
+    assert "found neighbors 7 best, but the graph was made with 10" in err
+    assert "found metric cosine best, but the graph was made with l2" in err
+    assert "found prune-hardest auto best, but the scores were made with 0.0" in err
+    assert "the scores were made with preset paper" in err
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"neighbors": "10"},
+        {"neighbors": True},
+        {"rounds": 1.5},
+        {"metric": 3},
+        {"messages": "loud"},
+        {"gamma_reverse": [1]},
+        {"gamma_forward": "much"},
+        {"bandwidth": -1.0},
+        {"prune_hardest": {}},
+        {"prune_hardest": "often"},
+    ],
+)
+def test_values_that_no_setting_has_are_refused(train, tmp_path, d2, wrong):
+    best = [{"rate": 0.9, "setting": {**asdict(Setting()), **wrong}}]
+    (tmp_path / "s.json").write_text(json.dumps({"kind": "d2 sweep", "best": best}))
+    start = ("prune", train, "--difficulty", "uniform", "--rate", 0.8)
+    code, _, err = d2(*start, "--settings", tmp_path / "s.json")
+    assert code == 4
+    assert "s.json" in err
+    assert "Traceback" not in err
+
+
+def test_a_cutoff_above_a_rate_is_refused_before_anything_is_tried(train, d2):
+    code, _, err = d2(*sweep(train, "--labels", "label", "--prune-hardest", "0,0.8"))
+    assert code == 2
+    assert "prune-hardest 0.8 leaves fewer rows than rate 0.7 keeps" in err
+
+
+def test_rates_named_twice_count_once(train, d2):
+    _, once, _ = d2(*sweep(train, "--labels", "label", "--rates", "0.9"))
+    _, twice, _ = d2(*sweep(train, "--labels", "label", "--rates", "0.9,0.9"))
+    assert once == twice

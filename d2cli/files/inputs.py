@@ -165,12 +165,12 @@ def find_embedding(
     return FoundEmbedding(ref, header, rows, matched, labels)
 
 
-def read_vectors_of(sources: Sources, text: str, rows: Rows) -> NDArray[Any]:
-    """Read vectors (n, d) of rows that are known."""
+def read_vectors_of(sources: Sources, text: str, rows: Rows) -> tuple[str, NDArray[Any]]:
+    """Read vectors (n, d) of rows that are known; return where they are as well."""
     ref = resolve(text, "embedding", sources, rows.source)
     vectors = read_vectors(ref)
     matched = rows.rows_of(ref, len(vectors))
-    return vectors if matched is None else vectors[matched]
+    return ref.where, vectors if matched is None else vectors[matched]
 
 
 def read_difficulty(
@@ -217,6 +217,23 @@ def read_group(sources: Sources, text: str, rows: Rows) -> Labels:
     if matched is not None:
         labels = labels.take(pa.array(matched))
     return Labels(labels, digest_labels(labels))
+
+
+def read_classes(sources: Sources, text: str, rows: Rows) -> Labels:
+    """Read what is to be predicted of every row.
+
+    Raises
+    ------
+    InputError
+        If all rows have the same label.
+    """
+    labels = read_group(sources, text, rows)
+    names = labels.groups.names
+    if len(names) < 2:
+        raise InputError(
+            f"{rows.name}::{text}: has one class only ('{names[0]}'), expected at least two"
+        )
+    return labels
 
 
 def read_wishes(sources: Sources, include: str | None, exclude: str | None, rows: Rows) -> Wishes:

@@ -1,13 +1,14 @@
 """A sweep as text, Markdown, JSON and a heat map."""
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape as escape_xml
 
-from d2cli.errors import ArtifactError
+from d2cli.errors import ArtifactError, ParameterError
 from d2cli.files.sources import Sources
-from d2cli.stages.sweep import KNOBS, describe_setting
+from d2cli.stages.sweep import DEFAULT, KNOBS, Setting, describe_setting
 
 SWEEP_KIND = "d2 sweep"
 
@@ -120,22 +121,38 @@ def to_heat_map(rows: list[dict[str, Any]]) -> str:
 def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
     """Return the best setting that a sweep found for the rate nearest to one.
 
+    A cutoff that the sweep left to its difficulty is the one that it used.
+
     Raises
     ------
     ArtifactError
-        If the file is no sweep.
+        If the file is no sweep, or holds values that no setting has.
     """
     try:
         found = json.loads(Path(path).read_bytes())
         if found["kind"] != SWEEP_KIND:
             raise KeyError("kind")
         best = min(found["best"], key=lambda row: abs(row["rate"] - rate))
-        setting = {knob: best["setting"][knob] for knob in KNOBS}
+        setting = asdict(_setting_of(best["setting"]))
+        if setting["prune_hardest"] is None:
+            setting["prune_hardest"] = found.get("default_cutoff")
     except FileNotFoundError as error:
         raise ArtifactError(f"{path}: no such file", hint="make it with `d2 sweep -o`") from error
+    except ParameterError as error:
+        raise ArtifactError(f"{path}: {error}", hint="make it again with `d2 sweep -o`") from error
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path}: is not a sweep", hint="make it with `d2 sweep -o sweep.json`"
         ) from error
     sources.paths.append(Path(path))
     return setting
+
+
+def _setting_of(values: dict[str, Any]) -> Setting:
+    """Check the types, which JSON leaves open, and then the values."""
+    for knob in KNOBS:
+        usual, value = getattr(DEFAULT, knob), values[knob]
+        kinds = (int,) if isinstance(usual, int) else (str, int, float, type(usual))
+        if type(value) not in kinds:
+            raise TypeError(f"{knob} is {value!r}")
+    return Setting(**{knob: values[knob] for knob in KNOBS})

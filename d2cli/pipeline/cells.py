@@ -10,6 +10,7 @@ from d2cli.files.digests import digest_json
 from d2cli.pipeline.run import STAGE_VERSIONS, Run
 from d2cli.stages.comparison import Cell
 from d2cli.stages.parallel import run_tasks
+from d2cli.stages.probe import quiet_probes
 
 CELL_VERSION = 1
 
@@ -42,11 +43,12 @@ def run_cells(run: Run, jobs: Sequence[CellJob], folder: Path | None, *, phase: 
             write_cell(place, cell)
         yield 1
 
-    run_tasks(
-        [compute(i) for i in missing],
-        n_threads=run.n_threads,
-        phase=phase,
-        total=len(missing),
-        on_progress=run.on_progress,
-    )
+    with quiet_probes():
+        run_tasks(
+            [compute(i) for i in missing],
+            n_threads=run.n_threads,
+            phase=phase,
+            total=len(missing),
+            on_progress=run.on_progress,
+        )
     return [cell for cell in cells if cell is not None]

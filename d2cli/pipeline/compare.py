@@ -12,10 +12,10 @@ from d2cli.files.publish import write_bytes
 from d2cli.files.stages import graph_of
 from d2cli.params import Direction, GraphParams, Method, ScoreParams, SelectParams
 from d2cli.pipeline.cells import CellJob, run_cells
-from d2cli.pipeline.contest import check_places, check_targets, read_contest
+from d2cli.pipeline.contest import check_cutoff, check_places, check_targets, read_contest
 from d2cli.pipeline.run import Run, open_cache_folder
 from d2cli.stages.comparison import Cell, conclude, summarize_cells
-from d2cli.stages.held_out import run_trial
+from d2cli.stages.held_out import SettledTrials
 from d2cli.stages.trials import HOLD_OUT, Trials
 from d2cli.stages.vectors import as_vectors
 
@@ -103,10 +103,11 @@ def run_compare(
         Ready for JSON: ``rows`` as `summarize_cells` returns them, ``conclusions``, parameters.
     """
     check_targets((output, (".json", ".md")), (plot, (".svg",)))
+    rates = tuple(dict.fromkeys(params.rates))
     contest = read_contest(
         run,
         source,
-        params.rates,
+        rates,
         difficulty=difficulty,
         labels=labels,
         test=test,
@@ -117,8 +118,9 @@ def run_compare(
         group=group,
     )
     oriented = contest.column.orient(shift=score_params.shift)
-    at_a_rate = replace(score_params, rate=params.rates[0])
+    at_a_rate = replace(score_params, rate=rates[0])
     cut = at_a_rate.for_score(margin=contest.column.margin).prune_hardest
+    check_cutoff(cut, rates)
     check_places(run, output, plot)
     folder = open_cache_folder(run, cache_dir)
     artifact = contest.graph(run, folder, graph_params)
@@ -134,6 +136,7 @@ def run_compare(
         preset,
     )
     plain = replace(trials, score_params=replace(score_params, prune_hardest=0.0))
+    cut_once = SettledTrials(trials)
     _ = trials.graph.adjacency  # made once, before threads ask for it
     shared = {
         **contest.digests,
@@ -142,11 +145,14 @@ def run_compare(
         "preset": preset,
     }
     methods = tuple(dict.fromkeys(("random", *params.methods)))
-    contestants: list[tuple[str, Method, Trials]] = []
+    contestants: list[tuple[str, Method, Trials, SettledTrials]] = []
     for method in methods:
-        contestants.append((method, method, plain if method == "random" else trials))
-        if method == "random" and cut != 0:
-            contestants.append((RANDOM_CUT, method, trials))
+        if method != "random":
+            contestants.append((method, method, trials, cut_once))
+            continue
+        contestants.append((method, method, plain, SettledTrials(plain)))
+        if cut != 0:
+            contestants.append((RANDOM_CUT, method, trials, cut_once))
     asked = [
         CellJob(
             {
@@ -156,10 +162,10 @@ def run_compare(
                 "rate": rate,
                 "seed": seed,
             },
-            partial(_cell, name, tried, method, rate, seed),
+            partial(_cell, name, settled, method, rate, seed),
         )
-        for rate in params.rates
-        for name, method, tried in contestants
+        for rate in rates
+        for name, method, tried, settled in contestants
         for seed in range(params.seeds)
     ]
     cells = run_cells(run, asked, folder, phase="comparing")
@@ -186,5 +192,5 @@ def run_compare(
     return found
 
 
-def _cell(name: str, trials: Trials, method: Method, rate: float, seed: int) -> Cell:
-    return replace(run_trial(trials, method, rate, seed), method=name)
+def _cell(name: str, trials: SettledTrials, method: Method, rate: float, seed: int) -> Cell:
+    return replace(trials.run(method, rate, seed), method=name)

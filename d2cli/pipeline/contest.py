@@ -14,13 +14,14 @@ from d2cli.files.inputs import (
     DifficultyColumn,
     Embedding,
     Labels,
+    read_classes,
     read_difficulty,
     read_embedding,
     read_group,
 )
 from d2cli.files.outputs import check_suffix
 from d2cli.files.publish import check_output
-from d2cli.params import Direction, GraphParams, SelectParams
+from d2cli.params import Auto, Direction, GraphParams, Probe, SelectParams
 from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.run import Run
 from d2cli.stages.groups import Groups
@@ -84,8 +85,8 @@ def read_contest(
         SelectParams(rate=rate)
     data = read_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
     column = read_difficulty(run.sources, difficulty, data.rows, harder)
-    target = read_group(run.sources, labels, data.rows) if labels else None
-    classes = check_labels(target, f"{data.rows.name}::{labels}", rates) if target else None
+    target = read_classes(run.sources, labels, data.rows) if labels else None
+    classes = check_classes(target.groups, rates) if target else None
     tested, test_digests = None, None
     if test and labels and classes:
         vectors, codes, test_digests = read_test(run, test, data, embedding, labels, classes)
@@ -99,6 +100,16 @@ def read_contest(
         "test": test_digests,
     }
     return Contest(data, column, target, classes, tested, budgets, digests)
+
+
+def check_cutoff(cut: float | Auto | Probe | None, rates: tuple[float, ...]) -> None:
+    """Refuse a fraction that takes out more rows than one of the rates does."""
+    for rate in rates:
+        if isinstance(cut, float | int) and cut > rate:
+            raise ParameterError(
+                f"prune-hardest {cut:g} leaves fewer rows than rate {rate:g} keeps",
+                hint="leave out one of them",
+            )
 
 
 def check_targets(*targets: tuple[Path | None, tuple[str, ...]]) -> None:
@@ -140,13 +151,8 @@ def read_test(
     return found.vectors, codes[grouped.codes], {**found.digests, "labels": theirs.digest}
 
 
-def check_labels(labels: Labels, where: str, rates: tuple[float, ...]) -> Groups:
-    """Return the classes; refuse one class only, and rates that leave a class empty."""
-    groups = labels.groups
-    if groups.n_groups < 2:
-        raise InputError(
-            f"{where}: has one class only ('{groups.names[0]}'), expected at least two"
-        )
+def check_classes(groups: Groups, rates: tuple[float, ...]) -> Groups:
+    """Return the classes; refuse rates that leave one empty."""
     n_pool = round(min(SUBSAMPLE, 1 - HOLD_OUT) * len(groups.codes))
     for rate in rates:
         budget = SelectParams(rate=rate).budget(n_pool)

@@ -11,11 +11,12 @@ from d2cli.files.inputs import (
     FoundEmbedding,
     Labels,
     find_embedding,
+    read_classes,
     read_difficulty,
     read_group,
     read_wishes,
 )
-from d2cli.params import Direction, GraphParams, ScoreParams, SelectParams
+from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
 from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.planning import DryRun, plan_of, settle, standing_graph
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
@@ -60,7 +61,10 @@ def run_prune(
     inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
     settle(run, inputs.found, inputs.graph, cache_dir=cache_dir, prune=True)
     data = inputs.found.read(run.room)
-    judge = Judge(data.vectors, inputs.labels) if inputs.labels else None
+    judge = None
+    if inputs.labels:
+        where, tried = inputs.found.ref.where, _tried(inputs.select)
+        judge = Judge(where, data.vectors, inputs.labels, tried)
     folder = open_cache_folder(run, cache_dir)
     graph = cached_graph(run, folder, data, inputs.graph, spend=judge is None)
     release(data.vectors)
@@ -135,10 +139,19 @@ def _read(
             run, settings, given, rate, (graph_params, score_params, select_params)
         )
     score_params = replace(score_params, rate=rate).for_score(margin=column.margin)
-    check_judge(score_params, labels, source)
-    classes = read_group(run.sources, labels, rows) if labels else None
+    check_judge(score_params, labels, source if score_params.prune_hardest == PROBE else None)
+    classes = read_classes(run.sources, labels, rows) if labels else None
     column.orient(shift=score_params.shift)  # refuse bad values before the graph is built
     targets.check_places(run)
     return Inputs(
         found, column, budgets, classes, wishes, graph_params, score_params, select_params
     )
+
+
+def _tried(params: SelectParams) -> dict[str, Any]:
+    """Return what the selections of a probe take over, but for what they do anyway."""
+    usual = SelectParams.from_preset(params.preset, rate=0.5)
+    names = ("gamma_reverse", "messages", "balance")
+    return {
+        name: value for name in names if (value := getattr(params, name)) != getattr(usual, name)
+    }

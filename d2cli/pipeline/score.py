@@ -13,6 +13,7 @@ from d2cli.files.digests import digest_array
 from d2cli.files.inputs import (
     DifficultyColumn,
     Labels,
+    read_classes,
     read_difficulty,
     read_group,
     read_vectors_of,
@@ -32,10 +33,23 @@ from d2cli.stages.vectors import as_vectors
 
 @dataclass(frozen=True, eq=False)
 class Judge:
-    """What ``prune_hardest="probe"`` decides by: vectors as stored (n, d) and their labels."""
+    """What ``prune_hardest="probe"`` decides by.
 
+    Attributes
+    ----------
+    where : str
+        Of the vectors.
+    vectors : array, shape (n, d)
+        As stored.
+    labels : Labels
+    select_given : dict
+        Fields of `SelectParams` that the selections tried do not leave at their defaults.
+    """
+
+    where: str
     vectors: NDArray[Any]
     labels: Labels
+    select_given: dict[str, Any]
 
     @property
     def digests(self) -> dict[str, str]:
@@ -67,7 +81,9 @@ class Scoring:
     def parameters(self) -> dict[str, Any]:
         """The parameters, with name and direction of the difficulty."""
         column = self.column
-        return {**asdict(self.params), "difficulty": column.name, "harder": column.direction}
+        found = {**asdict(self.params), "difficulty": column.name, "harder": column.direction}
+        tried = self.judge.select_given if self.judge else {}
+        return {**found, "tried": tried} if tried else found
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -84,10 +100,7 @@ class Scoring:
 
     def make(self, run: Run) -> Artifact:
         """Run the forward pass and seal the scores."""
-        try:
-            scores = self._score(run)
-        except InputError as error:
-            raise error.at(self.column.where) from None
+        scores = self._score(run)
         return seal(
             "scores",
             scores_table(scores, ids_of(self.graph)),
@@ -101,27 +114,40 @@ class Scoring:
         graph = graph_of(self.graph)
         difficulty = self.column.orient(shift=self.params.shift)
         groups = self.group.groups if self.group else None
-        if self.judge is None:
-            return score_rows(graph, difficulty, self.params, groups=groups)
-        return score_by_probe(
-            graph,
-            difficulty,
-            self.params,
-            vectors=as_vectors(
-                self.judge.vectors, self.graph.meta["parameters"]["metric"], room=run.room
-            ),
-            labels=self.judge.labels.groups,
-            groups=groups,
-            n_threads=run.n_threads,
-            on_progress=run.on_progress,
-        )
+        judge, vectors = self.judge, None
+        if judge is not None:
+            try:
+                metric = self.graph.meta["parameters"]["metric"]
+                vectors = as_vectors(judge.vectors, metric, room=run.room)
+            except InputError as error:
+                raise error.at(judge.where) from None
+        try:
+            if judge is None or vectors is None:
+                return score_rows(graph, difficulty, self.params, groups=groups)
+            return score_by_probe(
+                graph,
+                difficulty,
+                self.params,
+                vectors=vectors,
+                labels=judge.labels.groups,
+                groups=groups,
+                select_given=judge.select_given,
+                n_threads=run.n_threads,
+                on_progress=run.on_progress,
+            )
+        except InputError as error:
+            raise error.at(self.column.where) from None
 
 
 def check_judge(params: ScoreParams, labels: str | None, embedding: str | None) -> None:
-    """Refuse a probe without labels, vectors or rate, and labels that nothing uses."""
+    """Refuse a probe without labels, vectors or rate, and what only a probe would use."""
     if params.prune_hardest != PROBE:
-        if labels:
-            raise ParameterError("--labels is only used by --prune-hardest probe")
+        for option, given in (("--labels", labels), ("--embedding", embedding)):
+            if given:
+                raise ParameterError(
+                    f"{option} is only used by --prune-hardest probe",
+                    hint="leave it out, or add --prune-hardest probe",
+                )
         return
     if not labels:
         raise ParameterError(
@@ -177,8 +203,9 @@ def run_score(
     budgets = read_group(run.sources, group, rows) if group else None
     judge = None
     if labels and embedding:
-        vectors = read_vectors_of(run.sources, embedding, rows)
-        judge = Judge(vectors, read_group(run.sources, labels, rows))
+        classes = read_classes(run.sources, labels, rows)
+        where, vectors = read_vectors_of(run.sources, embedding, rows)
+        judge = Judge(where, vectors, classes, {})
     place = checked_place(run, output, graph_ref)
     if place is not None:
         refuse_known_source(place, [graph])

@@ -179,7 +179,7 @@ def run_select(
     if settings is not None:
         from d2cli.pipeline.settings import settings_for_select
 
-        given = settings_for_select(run, settings, given, scores)
+        given = settings_for_select(run, settings, given, preset, graph, scores)
     params = _inherit(scores, given, preset)
     params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
     rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
@@ -242,17 +242,21 @@ def _inherit(scores: Artifact, given: dict[str, Any], preset: Any) -> SelectPara
 
 
 def _note_other_rate(run: Run, scores: Artifact, params: SelectParams) -> None:
-    made = scores.meta["parameters"]
-    if made["gamma_forward"] != AUTO or params.method != "d2":
-        return
-    rate = params.rate_of(scores.table.num_rows)
+    """Say so if scores that depend on a rate were made for another one."""
+    made, used = scores.meta["parameters"], scores.meta["results"]["gamma_forward"]
+    n = scores.table.num_rows
+    rate = params.rate_of(n)
     wanted = ScoreParams(rate=rate).gamma_forward_value
-    used = scores.meta["results"]["gamma_forward"]
-    if abs(wanted - used) > 1e-9:
-        made_for = "without a rate" if made["rate"] is None else f"for rate {made['rate']:g}"
+    made_for = "without a rate" if made["rate"] is None else f"for rate {made['rate']:g}"
+    if made["gamma_forward"] == AUTO and params.method == "d2" and abs(wanted - used) > 1e-9:
         run.note(
             f"note: the scores were made {made_for} (gamma-forward {used:.4g}); "
             f"`d2 score --rate {rate:g}` would use {wanted:.4g}"
+        )
+    elif made["prune_hardest"] == AUTO and abs((made["rate"] or 0) - rate) > 0.5 / n:
+        run.note(
+            f"note: the automatic cutoff of the scores was made {made_for}; "
+            f"`d2 score --rate {rate:g}` makes it for this one"
         )
 
 

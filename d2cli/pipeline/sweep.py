@@ -7,15 +7,22 @@ from pathlib import Path
 from typing import Any
 
 from d2cli.errors import ParameterError
+from d2cli.files.inputs import DifficultyColumn
 from d2cli.files.publish import write_bytes
 from d2cli.files.stages import graph_of
 from d2cli.files.sweeps import SWEEP_KIND, render_sweep
-from d2cli.params import Direction, GraphParams, ScoreParams
+from d2cli.params import Auto, Direction, GraphParams, Probe, ScoreParams
 from d2cli.pipeline.cells import CellJob, run_cells
-from d2cli.pipeline.contest import Contest, check_places, check_targets, read_contest
+from d2cli.pipeline.contest import (
+    Contest,
+    check_cutoff,
+    check_places,
+    check_targets,
+    read_contest,
+)
 from d2cli.pipeline.run import Run, open_cache_folder
 from d2cli.stages.graph import KnnGraph
-from d2cli.stages.held_out import run_trial
+from d2cli.stages.held_out import SettledTrials
 from d2cli.stages.sweep import (
     Setting,
     best_of,
@@ -76,7 +83,10 @@ def run_sweep(
     check_targets((output, (".json", ".md")), (plot, (".svg",)))
     if not 1 <= seeds <= 1000:
         raise ParameterError(f"seeds is {seeds}, expected 1 to 1,000")
+    rates = tuple(dict.fromkeys(rates))
     grid = grid_of(values)
+    for setting in grid:
+        check_cutoff(setting.prune_hardest, rates)
     contest = read_contest(
         run,
         source,
@@ -96,10 +106,11 @@ def run_sweep(
     asked: list[tuple[Setting, float]] = []
     jobs: list[CellJob] = []
     for setting, trials, depends_on in _trials(run, contest, grid, graph_params, rates[0], folder):
+        settled = SettledTrials(trials)
         for rate in rates:
             for seed in range(repetitions):
                 about = {**depends_on, **asdict(setting), "rate": rate, "seed": seed}
-                jobs.append(CellJob(about, partial(run_trial, trials, "d2", rate, seed)))
+                jobs.append(CellJob(about, partial(settled.run, "d2", rate, seed)))
                 asked.append((setting, rate))
     by_setting: dict[tuple[Setting, float], list[Any]] = {}
     for place_of, cell in zip(asked, run_cells(run, jobs, folder, phase="sweeping"), strict=True):
@@ -115,11 +126,17 @@ def run_sweep(
         "n_rows": contest.data.rows.n_rows,
         "seeds": repetitions,
         "difficulty": contest.column.name,
+        "default_cutoff": default_cutoff(contest.column, rates[0]),
     }
     for place in (output, plot):
         if place is not None:
             write_bytes(place, render_sweep(found, place.suffix.lower()))
     return found
+
+
+def default_cutoff(column: DifficultyColumn, rate: float) -> float | Auto | Probe | None:
+    """Return the cutoff that is used for a difficulty where none is named."""
+    return ScoreParams(rate=rate).for_score(margin=column.margin).prune_hardest
 
 
 def _trials(
@@ -155,9 +172,11 @@ def _trials(
                     gamma_forward=setting.gamma_forward,
                     bandwidth=setting.bandwidth,
                     rounds=setting.rounds,
-                    prune_hardest=setting.prune_hardest,
+                    prune_hardest=default_cutoff(contest.column, rate)
+                    if setting.prune_hardest is None
+                    else setting.prune_hardest,
                     rate=rate,
-                ).for_score(margin=contest.column.margin),
+                ),
                 {
                     "gamma_reverse": setting.gamma_reverse,
                     "bandwidth": setting.bandwidth,

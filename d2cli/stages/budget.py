@@ -91,7 +91,8 @@ def group_budgets(
     if budget > sum(available):
         raise ParameterError(
             f"{budget:,} rows are to be kept, but only {sum(available):,} may be",
-            hint="raise --rate, lower --prune-hardest (of `d2 score`), or exclude fewer rows",
+            hint="raise --rate, exclude fewer rows, or cut fewer: --prune-hardest 0 "
+            "(of `d2 score` and `d2 prune`) cuts none",
         )
     if sum(included) > budget:
         raise ParameterError(

@@ -8,20 +8,22 @@ figures alike.
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from threading import Lock
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import ParameterError
-from d2cli.params import AUTO, PROBE, Auto, Method, ScoreParams, SelectParams
+from d2cli.params import AUTO, PROBE, Auto, Method, ScoreParams
 from d2cli.stages.comparison import Cell
 from d2cli.stages.difficulty import Difficulty
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
-from d2cli.stages.probe import probe_linearly, standardize
-from d2cli.stages.score import Scores, score_rows
-from d2cli.stages.trials import Trials
+from d2cli.stages.probe import probe_linearly, quiet_probes, standardize
+from d2cli.stages.score import EmptyPoolError, Scores, score_rows
+from d2cli.stages.trials import Trials, trial_budget
 from d2cli.stages.vectors import Vectors
 
 CUTS = (0.0, 0.02, 0.05, 0.1, 0.15, 0.2, 0.25, 0.3, 0.4, 0.5)
@@ -107,13 +109,14 @@ def settle_cutoff(
         yield 1
 
     jobs = [(cut, repetition) for repetition in range(REPETITIONS) for cut in cuts]
-    run_tasks(
-        [attempt(*job) for job in jobs],
-        n_threads=n_threads,
-        phase="trying cutoffs",
-        total=len(jobs),
-        on_progress=on_progress,
-    )
+    with quiet_probes():
+        run_tasks(
+            [attempt(*job) for job in jobs],
+            n_threads=n_threads,
+            phase="trying cutoffs",
+            total=len(jobs),
+            on_progress=on_progress,
+        )
     tried = []
     for cut in cuts:
         found = [result for r in range(REPETITIONS) if (result := results[cut, r]) is not None]
@@ -131,6 +134,7 @@ def score_by_probe(
     vectors: Vectors,
     labels: Groups,
     groups: Groups | None = None,
+    select_given: dict[str, Any] | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
 ) -> Scores:
@@ -145,6 +149,9 @@ def score_by_probe(
         What the probe sees.
     labels : Groups
         What it predicts.
+    select_given : dict, optional
+        Fields of `d2cli.params.SelectParams` for the selections that are tried, such as
+        ``gamma_reverse``, ``messages`` and ``balance``.
     n_threads, on_progress
         See `d2cli.stages.parallel`.
 
@@ -158,6 +165,7 @@ def score_by_probe(
     if labels.n_groups < 2:
         raise ParameterError("prune-hardest probe needs labels of at least two classes")
     given = {"kernel": params.kernel, "bandwidth": params.bandwidth, "ties": params.ties}
+    given |= select_given or {}
     trials = Trials(graph, difficulty, vectors, labels, None, groups, params, given, params.preset)
     cutoff = settle_cutoff(
         trials, params.rate, seed=params.seed, n_threads=n_threads, on_progress=on_progress
@@ -168,13 +176,32 @@ def score_by_probe(
     return replace(scores, cut_reason=reason)
 
 
-def run_trial(trials: Trials, method: Method, rate: float, seed: int) -> Cell:
-    """Run a trial; a cutoff left to the probe is settled on the trial's own pool."""
-    if trials.score_params.prune_hardest == PROBE:
-        inside = replace(trials, available=trials.pool(seed), test=None)
-        cut = settle_cutoff(inside, rate, seed=seed).prune_hardest
-        trials = replace(trials, score_params=replace(trials.score_params, prune_hardest=cut))
-    return trials.run(method, rate, seed)
+class SettledTrials:
+    """Trials whose cutoff, if left to the probe, is settled on the pool of each trial.
+
+    That is done once a rate and seed, also where several threads ask for it.
+    """
+
+    def __init__(self, trials: Trials) -> None:
+        self._trials = trials
+        self._settled: dict[tuple[float, int], float | Auto] = {}
+        self._locks: dict[tuple[float, int], Lock] = {}
+
+    def run(self, method: Method, rate: float, seed: int) -> Cell:
+        """Run a trial."""
+        trials = self._trials
+        if trials.score_params.prune_hardest == PROBE:
+            cut = self._cutoff(rate, seed)
+            trials = replace(trials, score_params=replace(trials.score_params, prune_hardest=cut))
+        return trials.run(method, rate, seed)
+
+    def _cutoff(self, rate: float, seed: int) -> float | Auto:
+        with self._locks.setdefault((rate, seed), Lock()):
+            if (rate, seed) not in self._settled:
+                inside = replace(self._trials, available=self._trials.pool(seed), test=None)
+                cutoff = settle_cutoff(inside, rate, seed=seed)
+                self._settled[rate, seed] = cutoff.prune_hardest
+            return self._settled[rate, seed]
 
 
 def _try(trials: Trials, rate: float, seed: int) -> tuple[float, NDArray[np.bool_]] | None:
@@ -186,9 +213,12 @@ def _try(trials: Trials, rate: float, seed: int) -> tuple[float, NDArray[np.bool
             "prune-hardest probe finds no class with two rows, to hold one out",
             hint="name the labels that matter with --labels, or give a fraction",
         )
-    scores = trials.score(rate, seed, pool)
+    try:
+        scores = trials.score(rate, seed, pool)
+    except EmptyPoolError:
+        return None
     left = int(scores.pool.sum())
-    if left < SelectParams(rate=rate).budget(int(pool.sum())):
+    if left < trial_budget(rate, int(pool.sum())):
         return None
     kept = np.flatnonzero(trials.select("d2", rate, seed, pool, scores))
     tested = np.flatnonzero(trials.held_out(pool))

@@ -1,6 +1,8 @@
 """How well a subset trains: a linear probe and a vote of neighbours; needs ``d2cli[eval]``."""
 
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,6 +13,17 @@ from d2cli.stages.vectors import BLOCK_ROWS, Vectors
 INVERSE_REGULARIZATION = 0.03
 MOST_ITERATIONS = 300
 VOTERS = 5
+
+
+@contextmanager
+def quiet_probes() -> Iterator[None]:
+    """Keep to itself what scikit-learn says of fits that stop early or see many classes.
+
+    To be entered before threads are started that fit: filters of warnings are shared by all.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        yield
 
 
 def standardize(train: Vectors, test: Vectors) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
@@ -27,6 +40,8 @@ def probe_linearly(
     test: NDArray[np.float32],
 ) -> NDArray[np.int32]:
     """Predict with multinomial logistic regression (L2, C = 0.03, at most 300 iterations).
+
+    Fits that stop early warn, except inside `quiet_probes`.
 
     Parameters
     ----------
@@ -45,7 +60,6 @@ def probe_linearly(
         If scikit-learn is not installed.
     """
     try:
-        from sklearn.exceptions import ConvergenceWarning
         from sklearn.linear_model import LogisticRegression
     except ImportError as error:
         raise ParameterError(
@@ -55,9 +69,7 @@ def probe_linearly(
     if len(np.unique(labels)) == 1:
         return np.full(len(test), labels[0], dtype=np.int32)
     model = LogisticRegression(C=INVERSE_REGULARIZATION, max_iter=MOST_ITERATIONS, tol=1e-3)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        model.fit(train, labels)
+    model.fit(train, labels)
     return np.asarray(model.predict(test), dtype=np.int32)
 
 

@@ -17,6 +17,10 @@ from d2cli.stages.kernel import bandwidth_value, edge_weights
 from d2cli.stages.ties import tie_order
 
 
+class EmptyPoolError(ParameterError):
+    """A cutoff that takes out every row."""
+
+
 @dataclass(frozen=True, eq=False)
 class Scores:
     """Difficulty before and after the forward pass.
@@ -144,7 +148,7 @@ def score_rows(
         fraction = float(params.prune_hardest or 0.0)
         pool = prune_hardest(values, fraction, groups=groups, order=order, available=available)
     if not pool.any():
-        raise ParameterError(f"prune-hardest {params.prune_hardest} leaves no row")
+        raise EmptyPoolError(f"prune-hardest {params.prune_hardest} leaves no row")
     adjacency = graph.adjacency
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
     gamma = params.gamma_forward_value

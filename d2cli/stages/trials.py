@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.params import AUTO, Method, ScoreParams, SelectParams
+from d2cli.params import AUTO, Method, ScoreParams, SelectParams, rows_kept
 from d2cli.stages.comparison import Cell, describe
 from d2cli.stages.difficulty import Difficulty
 from d2cli.stages.graph import KnnGraph
@@ -18,6 +18,11 @@ from d2cli.stages.vectors import Vectors
 
 HOLD_OUT = 0.2  # of every class, without a test file
 SUBSAMPLE = 0.9  # of the rows, with one: what varies between seeds
+
+
+def trial_budget(rate: float, n_pool: int) -> int:
+    """Return how many rows of a pool a trial keeps: those of the rate, at least one."""
+    return max(rows_kept(rate, n_pool), 1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,9 +100,8 @@ class Trials:
         if given.get("gamma_reverse") in (None, AUTO):  # of this rate, not of the share of all rows
             of_rate = SelectParams.from_preset(self.preset, rate=rate, **given)
             given["gamma_reverse"] = of_rate.gamma_reverse_value(n_pool)
-        budget = SelectParams(rate=rate).budget(n_pool)
         params = SelectParams.from_preset(
-            self.preset, keep=budget, method=method, seed=seed, **given
+            self.preset, keep=trial_budget(rate, n_pool), method=method, seed=seed, **given
         )
         return select_coreset(self.graph, scores, params, groups=self.group).kept
 
