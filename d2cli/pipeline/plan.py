@@ -16,6 +16,7 @@ import numpy as np
 from d2cli.params import GraphParams
 from d2cli.quantities import size_text, time_text
 from d2cli.stages import approximate, exact, hnsw, partition, projection, space
+from d2cli.stages import cells as cell_search
 from d2cli.stages.graph import searches_exactly
 from d2cli.stages.recall import SAMPLE_SIZE
 from d2cli.stages.vectors import vector_type
@@ -30,6 +31,7 @@ PICK = 6e-6  # seconds a row to score, select and report
 LARGE_PAGE = 2 << 20  # bytes that a look at a memory-mapped page may make resident
 AXES_SHARE = 0.25  # of the width: axes that wide vectors mostly need; not known beforehand
 HNSW_EFFORT = 4  # candidates for a neighbour that reach the usual recall
+CELL_SPREAD = 4  # the largest cells have so many times the rows of the average
 
 
 @dataclass(frozen=True)
@@ -318,9 +320,11 @@ class _Cost:
         sorting = threads * 4.0 * partition.PIECE * (cells + self.axes) + 30.0 * size
         sorted_ = 4.0 * size * min(2 * partition.SORTED_COLUMNS, self.axes)
         narrowed = self.axes < job.width
-        wanted = (3 if narrowed else 2) * k
+        wanted = cell_search.ON_AXES * k if narrowed else cell_search.AS_THEY_ARE * k
         row, axis = CELLS_ROW, CELLS_AXIS
-        index = 0.0
+        # A piece of points, their distances to centres and to the largest cells, their candidates.
+        piece = 8.0 * self.axes + 4.0 * (cells + CELL_SPREAD * partition.CELL_ROWS) + 40.0 * wanted
+        index = threads * cell_search.PIECE * piece
         if way != "cells":
             wanted, row, axis = HNSW_EFFORT * k, HNSW_ROW, HNSW_AXIS
             index = size * (4.0 * self.axes + 8.0 * hnsw.M + 120) + 2.0 * size * threads

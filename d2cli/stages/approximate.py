@@ -68,6 +68,10 @@ class ApproximateIndex:
         """What is spent on a query, in the units of the source."""
         return self.source.effort
 
+    @effort.setter
+    def effort(self, effort: int) -> None:
+        self.source.effort = effort
+
     def try_harder(self) -> bool:
         """Raise the effort; False if it is at its end."""
         return self.source.try_harder()

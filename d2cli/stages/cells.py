@@ -1,8 +1,8 @@
 """Candidates from k-means cells: for clustered vectors the fastest.
 
-Every row is compared with all rows of the cells nearest to it, cell by cell as matrix products.
-What a task computes depends on its cell alone, so the result is the same with any number of
-threads.
+Every row is compared with all rows of the cells nearest to it: rows side by side in the layout
+share them, so that each cell is one matrix product. What a task computes depends on its rows alone,
+so the result is the same with any number of threads.
 """
 
 from collections.abc import Iterator
@@ -16,7 +16,10 @@ from d2cli.stages.parallel import Task
 from d2cli.stages.partition import Layout
 
 FIRST_EFFORT, LAST_EFFORT = 4, 128  # cells that a row is compared with
-REACH = 4  # cells whose centres are looked at, for each that is probed
+ON_AXES, AS_THEY_ARE = 4, 2  # candidates for each neighbour wanted
+REACH, LEAST_REACH = 8, 128  # of a cell, so many nearest ones are considered for each probe
+PIECE = 2048  # positions searched between two looks at the stop flag
+COLUMNS = 4096  # of a cell, in one matrix product: 32 MB at most
 
 
 class CellSource:
@@ -46,46 +49,55 @@ class CellSource:
         return True
 
     def wanted(self, k: int, *, narrowed: bool) -> int:
-        """Return 4 k on axes, where true distances have to decide, else 2 k."""
-        return 4 * k if narrowed else 2 * k
+        """Return more on axes, where true distances have to decide."""
+        return ON_AXES * k if narrowed else AS_THEY_ARE * k
 
     def tasks(self, asked: NDArray[np.int32], wanted: int, take: Take) -> list[Task]:
         """See `d2cli.stages.approximate.Source`."""
-        bounds = np.searchsorted(asked, self.layout.starts)
 
-        def scan(cell: int) -> Iterator[int]:
-            part = slice(int(bounds[cell]), int(bounds[cell + 1]))
-            if part.stop > part.start:
-                take(part, self._scan(cell, asked[part], wanted))
+        def scan(start: int) -> Iterator[int]:
+            part = slice(start, min(start + PIECE, len(asked)))
+            take(part, self._scan(asked[part], wanted))
             yield part.stop - part.start
 
-        return [scan(cell) for cell in range(self.layout.n_cells)]
+        return [scan(start) for start in range(0, len(asked), PIECE)]
 
     def give_up(self) -> None:
         """Keep everything: it is the layout's."""
 
-    def _scan(self, cell: int, asked: NDArray[np.int32], wanted: int) -> NDArray[np.int32]:
-        """Return the ``wanted`` nearest positions of some positions of one cell."""
+    def _scan(self, asked: NDArray[np.int32], wanted: int) -> NDArray[np.int32]:
+        """Return the ``wanted`` nearest positions of some ascending positions."""
         layout = self.layout
         points = layout.points[asked]
         probes = min(self.effort, layout.n_cells)
-        around = smallest_columns(
-            layout.centers[cell : cell + 1] @ layout.centers.T,
-            self.center_norms,
-            min(REACH * probes, layout.n_cells),
-        )[0]
-        nearest = smallest_columns(
-            points @ np.ascontiguousarray(layout.centers[around].T),
-            self.center_norms[around],
-            probes,
-        )
+        around = self._around(asked, probes)
+        nearest = around[
+            smallest_columns(
+                points @ np.ascontiguousarray(layout.centers[around].T),
+                self.center_norms[around],
+                probes,
+            )
+        ]
+        by_cell = np.argsort(nearest, axis=None, kind="stable")
+        cells, first = np.unique(nearest.ravel()[by_cell], return_index=True)
         best = NearestSoFar(len(asked), wanted)
-        for i, other in enumerate(around):
-            slots = np.flatnonzero((nearest == i).any(axis=1)).astype(np.int32)
-            start, stop = layout.starts[other], layout.starts[other + 1]
-            if len(slots) and stop > start:
-                targets = layout.points[start:stop]
-                best.merge(
-                    points[slots] @ targets.T, self.norms[start:stop], slots, asked, int(start)
-                )
+        for cell, pairs in zip(cells, np.split(by_cell // probes, first[1:]), strict=True):
+            slots = pairs.astype(np.int32)
+            queries, end = points[slots], int(layout.starts[cell + 1])
+            for start in range(int(layout.starts[cell]), end, COLUMNS):
+                targets = slice(start, min(start + COLUMNS, end))
+                products = queries @ layout.points[targets].T
+                best.merge(products, self.norms[targets], slots, asked, start)
         return best.finish()
+
+    def _around(self, asked: NDArray[np.int32], probes: int) -> NDArray[np.int32]:
+        """Return the cells among which the nearest of some positions are looked for, ascending."""
+        layout = self.layout
+        own = np.unique(np.searchsorted(layout.starts, asked, side="right") - 1)
+        reach = max(REACH * probes, LEAST_REACH)
+        if len(own) * reach >= layout.n_cells:
+            return np.arange(layout.n_cells, dtype=np.int32)
+        near = smallest_columns(
+            layout.centers[own] @ np.ascontiguousarray(layout.centers.T), self.center_norms, reach
+        )
+        return np.unique(near)

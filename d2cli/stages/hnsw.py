@@ -17,7 +17,7 @@ from d2cli.stages.approximate import Take
 from d2cli.stages.parallel import Progress, Task, no_progress, run_tasks
 from d2cli.stages.partition import Layout
 
-M = 14
+M = 24
 EF_CONSTRUCTION = 60
 LAST_EFFORT = 3072
 SHARDS_FROM = (30_000, 400_000, 2_000_000)  # rows from which there are 2, 4 and 8 shards
@@ -33,7 +33,7 @@ class HnswSource:
     layout : Layout
         Of different points: equal ones would break the navigability of the graph.
     k : int
-        Neighbours that will be asked for; the effort starts at twice as many candidates.
+        Neighbours that will be asked for; the effort starts at half as many again.
     seed : int
         Of the random levels and the head.
     n_threads : int
@@ -52,7 +52,7 @@ class HnswSource:
         on_progress: Progress = no_progress,
     ) -> None:
         self.layout = layout
-        self.effort = 2 * k
+        self.effort = 3 * k // 2
         n = len(layout.places)
         n_shards = 2 ** sum(n >= rows for rows in SHARDS_FROM)
         self.sizes = [len(range(shard, n, n_shards)) for shard in range(n_shards)]

@@ -11,6 +11,7 @@ from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.space import SearchSpace
 
 SAMPLE_SIZE = 1000
+MANY_SAMPLES = 30  # times the sample: from so many places on, the effort is settled finely
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -99,11 +100,30 @@ def raise_effort(
 ) -> Recall:
     """Raise the effort until the recall on the sample reaches the target, or it is at its end.
 
+    Steps are large, so with many places the last one is halved while that is worth a search of the
+    sample. The effort stays at the least one that reached the target.
+
     The sample is searched alone, without the neighbours of neighbours that a search of all places
     looks at; the recall of the whole is therefore at least what is returned, up to chance.
     """
-    while True:
+
+    def measure() -> Recall:
         _, found = index.search(check.sample, k, n_threads=n_threads)
-        recall = check.measure(found)
-        if recall.reached or not index.try_harder():
+        return check.measure(found)
+
+    missed = 0
+    while not (recall := measure()).reached:
+        missed = index.effort
+        if not index.try_harder():
             return recall
+    if missed and index.space.n_places >= MANY_SAMPLES * len(check.sample):
+        enough = index.effort
+        while enough - missed > max(missed // 8, 1):
+            index.effort = (missed + enough) // 2
+            tried = measure()
+            if tried.reached:
+                recall, enough = tried, index.effort
+            else:
+                missed = index.effort
+        index.effort = enough
+    return recall
