@@ -8,6 +8,7 @@ from oracles import exact_neighbors
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import GraphParams
+from d2cli.stages import exact, pairs
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.vectors import as_vectors
@@ -39,6 +40,22 @@ def test_exact_graph_of_points_on_a_grid_equals_the_oracle(seed, n, dim, k):
     # Few different places: most rows have twins, and most distances are ties.
     points = np.random.default_rng(seed).integers(0, 3, (n, dim)).astype(np.float32)
     assert_equals_oracle(graph_of(points, backend="exact", n_neighbors=k), points)
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 9), st.integers(1, 3))
+@settings(max_examples=100, deadline=None)
+def test_blocks_of_pairs_do_not_change_the_answer(seed, n, block, n_threads):
+    points = np.random.default_rng(seed).normal(size=(n, 3)).round(1).astype(np.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(pairs, "BLOCK", block)
+        assert_equals_oracle(graph_of(points, n_neighbors=4, n_threads=n_threads), points)
+
+
+def test_places_too_many_to_be_paired_are_searched_in_strips(cloud, monkeypatch):
+    monkeypatch.setattr(exact, "MOST_CANDIDATE_BYTES", 0)
+    monkeypatch.setattr(exact, "PRODUCT_ROWS", 7)
+    monkeypatch.setattr(exact, "PRODUCT_COLUMNS", 11)
+    assert_equals_oracle(graph_of(cloud, backend="exact", n_neighbors=5), cloud)
 
 
 @pytest.mark.parametrize("backend", ["exact", "hnsw", "cells"])
@@ -110,7 +127,7 @@ def test_wide_numbers_are_measured_in_float64():
 
 @pytest.mark.parametrize(
     ("backend", "n"),
-    [("exact", 900), ("hnsw", 31_000), ("cells", 5000)],
+    [("exact", 9000), ("hnsw", 31_000), ("cells", 5000)],
     ids=["exact", "hnsw", "cells"],
 )
 def test_threads_do_not_change_a_bit(backend, n):

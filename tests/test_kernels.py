@@ -53,6 +53,34 @@ def test_nearest_of_everything_is_the_exact_answer(seed, n, dim, wide):
     np.testing.assert_array_equal(distances, expected[1])
 
 
+@given(st.integers(0, 2**32 - 1), st.integers(1, 140), st.integers(1, 40), st.integers(1, 20))
+@settings(max_examples=100, deadline=None)
+def test_scanning_columns_is_scanning_the_transposed_matrix(seed, n, n_queries, k):
+    rng = np.random.default_rng(seed)
+    products = rng.normal(size=(n, n_queries)).round(1).astype(np.float32)
+    lower = rng.random(n).astype(np.float32)
+    margin, own = np.full(n_queries, 0.1, np.float32), np.arange(n_queries, dtype=np.int32)
+    found = []
+    for transposed in (False, True):
+        block = _neighbors.CandidateBlock(margin, k)
+        scan = block.scan_transposed if transposed else block.scan
+        matrix = products if transposed else np.ascontiguousarray(products.T)
+        scan(matrix, lower, lower + np.float32(0.05), own, 3)
+        indptr, columns = block.finish()
+        found.append([sorted(part.tolist()) for part in np.split(columns, indptr[1:-1])])
+    assert found[0] == found[1]
+    upper = lower + np.float32(0.05)
+    for q, columns in enumerate(found[0]):
+        others = [j for j in range(n) if 3 + j != q]
+        limit = sorted(upper[j] - 2 * products[j, q] for j in others)[:k]
+        inside = [
+            3 + j
+            for j in others
+            if len(limit) < k or lower[j] - 2 * products[j, q] <= limit[-1] + margin[q]
+        ]
+        assert columns == inside
+
+
 def test_distances_are_symmetric_to_the_last_bit():
     points = np.random.default_rng(0).normal(size=(40, 37)).astype(np.float32)
     n = len(points)

@@ -15,7 +15,7 @@ import numpy as np
 
 from d2cli.params import GraphParams
 from d2cli.quantities import size_text, time_text
-from d2cli.stages import approximate, exact, hnsw, partition, projection, space
+from d2cli.stages import approximate, exact, hnsw, pairs, partition, projection, space
 from d2cli.stages import cells as cell_search
 from d2cli.stages.graph import searches_exactly
 from d2cli.stages.recall import SAMPLE_SIZE
@@ -24,6 +24,7 @@ from d2cli.stages.vectors import vector_type
 READ = 0.6e9  # bytes a second: reading, digest and checks, one thread
 WRITE = 0.3e9  # bytes a second: digest and file of the graph
 PAIR = 0.4e-9  # seconds to look at one product of the exact search
+PAIRED = 0.6  # of the time, where every product serves both of its rows
 CELLS_ROW, CELLS_AXIS = 10e-6, 0.12e-6  # seconds a row, and a row and axis: 12 to 30 in all
 HNSW_ROW, HNSW_AXIS = 50e-6, 0.3e-6  # the same for building and searching: 60 to 90 in all
 EFFICIENCY = 0.9  # of several threads
@@ -312,8 +313,13 @@ class _Cost:
         answer = 12.0 * size * k
         way = _backend(size, job.width, self.params)
         if way == "exact":
-            seconds = self._exact_seconds(size, size)
-            return [first, ("exact search", seconds, rows + scan + answer)]
+            seconds, held = self._exact_seconds(size, size), scan
+            if exact.fits_at_once(size, k):
+                seconds *= PAIRED
+                held = size * pairs.candidate_bytes(k) + threads * (
+                    4.0 * pairs.BLOCK**2 + 20.0 * (pairs.STRIP_BLOCKS + 1) * pairs.BLOCK * job.width
+                )
+            return [first, ("exact search", seconds, rows + held + answer)]
         points = 4.0 * size * self.axes
         cells = min(partition.MOST_CELLS, max(1, size // partition.CELL_ROWS))
         sample = partition.SAMPLE_A_CELL * cells * self.axes * 8.0

@@ -33,6 +33,16 @@ class CandidateBlock:
         ``own`` (q,) is the column of the query itself, which is never its candidate.
         """
 
+    def scan_transposed(
+        self,
+        products: NDArray[np.float32],
+        lower: NDArray[np.float32],
+        upper: NDArray[np.float32],
+        own: NDArray[np.int32],
+        first_column: int,
+    ) -> None:
+        """Do as `scan` with ``products.T``: ``products`` are (c, q)."""
+
     def finish(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:
         """Return the candidates as (indptr (q + 1,), columns)."""
 

@@ -134,6 +134,34 @@ cdef class CandidateBlock:
                 kept += 1
         self.rows[r].resize(kept)
 
+    cdef void take(
+        self,
+        Py_ssize_t r,
+        const float* product,
+        const float* low,
+        const float* high,
+        Py_ssize_t n,
+        Py_ssize_t first_column,
+        Py_ssize_t own,
+    ) noexcept nogil:
+        """Take in n columns, at most 64, of one query."""
+        cdef Py_ssize_t j
+        cdef float value, limit = self.limit[r]
+        cdef Candidate candidate
+        if not d2_hits(low, product, limit, n):
+            return
+        for j in range(n):
+            value = low[j] - 2 * product[j]
+            if value <= limit and first_column + j != own:
+                candidate.lower = value
+                candidate.upper = high[j] - 2 * product[j]
+                candidate.column = <int32_t>(first_column + j)
+                self.rows[r].push_back(candidate)
+        if self.rows[r].size() >= self.capacity[r]:
+            self.tighten(r)
+            if 2 * self.rows[r].size() > self.capacity[r]:
+                self.capacity[r] *= 2
+
     def scan(
         self,
         const float[:, ::1] products,
@@ -142,33 +170,49 @@ cdef class CandidateBlock:
         const int32_t[::1] own,
         Py_ssize_t first_column,
     ):
-        cdef Py_ssize_t r, j, start, stop, n_columns = products.shape[1]
-        cdef const float* product
-        cdef const float* low = &lower[0]
-        cdef float limit, value
-        cdef int hits
-        cdef Candidate candidate
+        cdef Py_ssize_t r, start, n_columns = products.shape[1]
         with nogil:
             for r in range(products.shape[0]):
-                product = &products[r, 0]
-                start = 0
-                while start < n_columns:
-                    stop = min(start + 64, n_columns)
-                    limit = self.limit[r]
-                    hits = d2_hits(low + start, product + start, limit, stop - start)
-                    if hits:
-                        for j in range(start, stop):
-                            value = low[j] - 2 * product[j]
-                            if value <= limit and first_column + j != own[r]:
-                                candidate.lower = value
-                                candidate.upper = upper[j] - 2 * product[j]
-                                candidate.column = <int32_t>(first_column + j)
-                                self.rows[r].push_back(candidate)
-                        if self.rows[r].size() >= self.capacity[r]:
-                            self.tighten(r)
-                            if 2 * self.rows[r].size() > self.capacity[r]:
-                                self.capacity[r] *= 2
-                    start = stop
+                for start in range(0, n_columns, 64):
+                    self.take(
+                        r,
+                        &products[r, start],
+                        &lower[start],
+                        &upper[start],
+                        min(<Py_ssize_t>64, n_columns - start),
+                        first_column + start,
+                        own[r],
+                    )
+
+    def scan_transposed(
+        self,
+        const float[:, ::1] products,
+        const float[::1] lower,
+        const float[::1] upper,
+        const int32_t[::1] own,
+        Py_ssize_t first_column,
+    ):
+        cdef Py_ssize_t r, i, first, start, n, n_queries = products.shape[1]
+        cdef Py_ssize_t n_columns = products.shape[0], at_once
+        cdef float tile[16][64]
+        with nogil:
+            for start in range(0, n_columns, 64):
+                n = min(<Py_ssize_t>64, n_columns - start)
+                for first in range(0, n_queries, 16):
+                    at_once = min(<Py_ssize_t>16, n_queries - first)
+                    for i in range(n):
+                        for r in range(at_once):
+                            tile[r][i] = products[start + i, first + r]
+                    for r in range(at_once):
+                        self.take(
+                            first + r,
+                            &tile[r][0],
+                            &lower[start],
+                            &upper[start],
+                            n,
+                            first_column + start,
+                            own[first + r],
+                        )
 
     def finish(self):
         cdef Py_ssize_t r, i, at = 0, n = self.rows.size()

@@ -1,29 +1,20 @@
 """Exact search: float32 matrix products narrow the candidates, float64 differences decide."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import CandidateBlock
+from d2cli.stages.bounds import bound_norms
+from d2cli.stages.pairs import AllPairs, candidate_bytes
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.space import SearchSpace
 
 QUERY_BLOCK = 4096  # queries that share one reading of all vectors
 PRODUCT_ROWS, PRODUCT_COLUMNS = 512, 2048  # one matrix product: 4 MB
-
-
-def _relative_error(dim: int) -> float:
-    """Bound the error of ``|a|**2 + |b|**2 - 2 a.b`` in float32, relative to |a|**2 + |b|**2.
-
-    ``dim`` roundings of the product in any order, and fewer than 16 more for the rounded vectors,
-    their norms, the two additions and the final rounding of distances to float32 [1]_.
-
-    References
-    ----------
-    .. [1] Higham. Accuracy and Stability of Numerical Algorithms, 2nd ed. 2002, section 3.1.
-    """
-    return 1.01 * (dim + 16) * 2.0**-24
+MOST_CANDIDATE_BYTES = 1 << 28  # of all places at once
 
 
 class ExactIndex:
@@ -50,6 +41,12 @@ class ExactIndex:
         """
         neighbors = np.full((len(queries), k), -1, dtype=np.int32)
         distances = np.full((len(queries), k), np.inf, dtype=np.float32)
+        if len(queries) == self.space.n_places and fits_at_once(self.space.n_places, k):
+            pairs = AllPairs(self.space, self._reachable(k))
+            how: Any = {"n_threads": n_threads, "total": len(queries), "on_progress": on_progress}
+            run_tasks(pairs.tasks(n_threads), phase="exact search", **how)
+            run_tasks(pairs.rank(neighbors, distances), phase="ranking", **how)
+            return neighbors, distances
         # No more than QUERY_BLOCK at once, and enough blocks for all threads to have work.
         size = min(QUERY_BLOCK, -(-len(queries) // (2 * n_threads)) or 1)
 
@@ -74,7 +71,15 @@ class ExactIndex:
         return neighbors, distances
 
     def _scan(self, queries: NDArray[np.int32], k: int) -> "_Scan":
-        return _Scan(self.space, queries, min(k, max(self.space.n_places - 1, 1)))
+        return _Scan(self.space, queries, self._reachable(k))
+
+    def _reachable(self, k: int) -> int:
+        return min(k, max(self.space.n_places - 1, 1))
+
+
+def fits_at_once(n_places: int, k: int) -> bool:
+    """Return whether all places are searched together: their candidates may take 256 MB."""
+    return n_places * candidate_bytes(k) <= MOST_CANDIDATE_BYTES
 
 
 class _Scan:
@@ -83,10 +88,8 @@ class _Scan:
     def __init__(self, space: SearchSpace, queries: NDArray[np.int32], k: int) -> None:
         self.space = space
         self.queries = queries
-        self.error = _relative_error(space.dim)
         self.points = space.block(queries)
-        norms = np.einsum("ij,ij->i", self.points, self.points, dtype=np.float64)
-        margin = (2 * self.error * norms).astype(np.float32)
+        margin = bound_norms(self.points).margin
         self.starts = range(0, len(queries), PRODUCT_ROWS)
         self.blocks = [CandidateBlock(margin[s : s + PRODUCT_ROWS], k) for s in self.starts]
         self.steps = self._steps()
@@ -94,16 +97,12 @@ class _Scan:
     def _steps(self) -> Iterator[None]:
         for first in range(0, self.space.n_places, PRODUCT_COLUMNS):
             columns = self.space.block(slice(first, first + PRODUCT_COLUMNS))
-            norms = np.einsum("ij,ij->i", columns, columns, dtype=np.float64)
-            # Squares of the tiniest float32 coordinates are lost: 2**-120 is more than all of them.
-            lower = (norms * (1 - self.error) - 2.0**-120).astype(np.float32)
-            upper = (norms * (1 + self.error) + 2.0**-120).astype(np.float32)
+            limits = bound_norms(columns).limits
             transposed = np.ascontiguousarray(columns.T)
             for start, candidates in zip(self.starts, self.blocks, strict=True):
                 part = slice(start, start + PRODUCT_ROWS)
-                candidates.scan(
-                    self.points[part] @ transposed, lower, upper, self.queries[part], first
-                )
+                products = self.points[part] @ transposed
+                candidates.scan(products, *limits, self.queries[part], first)
             yield
 
     def finish(self) -> tuple[NDArray[np.int64], NDArray[np.int32]]:

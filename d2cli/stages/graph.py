@@ -24,7 +24,7 @@ from d2cli.stages.room import IN_MEMORY, Room, release
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
 from d2cli.stages.vectors import Vectors
 
-# Up to here exact search is at most as slow as hnsw; measured by tests/bench/crossover.py.
+# Up to here exact search is at most as slow as hnsw on two threads: tests/bench/crossover.py.
 EXACT_ROWS = 32_000  # distinct rows of a group
 EXACT_ROWS_AT_WIDTH_1 = 280_000  # and at most this divided by the root of the width
 MOST_PROBES_OF_FAST = 96  # cells; where more are needed, hnsw takes over

@@ -1,7 +1,8 @@
 """Where is exact search at most as slow as hnsw? Run by hand with ``OPENBLAS_NUM_THREADS=1``.
 
-For each number of rows and width: median seconds of both backends on one thread, recall check of
-hnsw included, runs interleaved. The limits in ``d2cli/stages/graph.py`` come from this.
+For each number of rows and width: median seconds of both backends on two threads, recall check of
+hnsw included, runs interleaved. So few rows are one shard, which hnsw builds on one thread.
+The limits in ``d2cli/stages/graph.py`` come from this.
 """
 
 import statistics
@@ -26,7 +27,7 @@ def clustered(n, dim, seed=0):
 
 def seconds(vectors, backend):
     start = time.perf_counter()
-    graph = build_graph(as_vectors(vectors, "l2"), GraphParams(backend=backend), n_threads=1)
+    graph = build_graph(as_vectors(vectors, "l2"), GraphParams(backend=backend), n_threads=2)
     return time.perf_counter() - start, graph.recall.value
 
 
