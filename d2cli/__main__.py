@@ -4,8 +4,11 @@ import errno
 import os
 import signal
 import sys
+from pathlib import Path
+from types import ModuleType
 from typing import Any
 
+from d2cli import config
 from d2cli.errors import D2Error, ParameterError, ResourceError
 
 
@@ -41,9 +44,11 @@ def main(arguments: list[str] | None = None) -> None:
 def _run(arguments: list[str]) -> int:
     try:
         # Imported here, so that an interrupt during the import is an interrupt too.
-        from d2cli.cli import app
+        from d2cli import cli
 
-        code = app(args=arguments, prog_name="d2", standalone_mode=False)
+        code = cli.app(
+            args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
+        )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except D2Error as error:
@@ -67,6 +72,13 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         return _refuse(_usage_error(error))
+
+
+def _defaults(cli: ModuleType) -> dict[str, config.Defaults] | None:
+    """Return what the environment and ``d2.toml`` set; looks at the commands only if need be."""
+    if not config.is_there(os.environ, Path()):
+        return None
+    return config.defaults_of(cli.options_by_command(), os.environ, Path())
 
 
 def _usage_error(error: Any) -> ParameterError:  # noqa: ANN401

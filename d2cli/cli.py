@@ -10,6 +10,7 @@ import typer
 from d2cli import __version__
 from d2cli import options as opt
 from d2cli.cli_study import compare, difficulty, sweep
+from d2cli.config import Option
 from d2cli.params import GraphParams, ScoreParams, SelectParams
 
 EPILOG = "Exit codes: 0 done, 2 usage, 3 input data, 4 artifact, 5 disk or memory, 1 a bug."
@@ -155,6 +156,7 @@ def score(
 
 @app.command()
 def select(
+    context: typer.Context,
     scores: opt.ScoresFile = "-",
     rate: opt.Rate = None,
     keep: opt.Keep = None,
@@ -196,6 +198,7 @@ def select(
     """
     from d2cli import commands
 
+    rate, keep = opt.rate_or_keep(context, rate, keep)
     given = {
         "method": method,
         "rate": rate,
@@ -277,6 +280,7 @@ def prune(
     """
     from d2cli import commands
 
+    rate, keep = opt.rate_or_keep(context, rate, keep)
     both: dict[str, Any] = {
         "kernel": kernel,
         "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
@@ -323,6 +327,18 @@ def prune(
         dry_run=dry_run,
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
+
+
+def options_by_command() -> dict[str, dict[str, Option]]:
+    """Return the options of every command that a file or the environment may set."""
+    found: dict[str, dict[str, Option]] = {}
+    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+        for parameter in command.params:
+            if parameter.param_type_name == "option" and parameter.name != "help":
+                option = Option(parameter.name, parameter.multiple)
+                long = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
+                found.setdefault(name, {})[long] = option
+    return found
 
 
 app.command()(difficulty)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from d2cli import display, pipeline
+from d2cli import config, display, pipeline
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.publish import write_stdout
@@ -39,10 +39,13 @@ class Setting:
     def run(self) -> Iterator[pipeline.Run]:
         """Open a run that prints notes and, on a terminal, progress."""
         with display.progress(quiet=self.quiet) as on_progress:
+            note = display.Notes(quiet=self.quiet)
+            for line in config.lines_of_taken():
+                note(line)
             yield pipeline.Run(
                 n_threads=self.threads or processors(),
                 force=self.force,
-                note=display.Notes(quiet=self.quiet),
+                note=note,
                 on_progress=on_progress,
                 verbose=self.verbose,
                 max_memory=self.max_memory,

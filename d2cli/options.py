@@ -52,12 +52,27 @@ def cutoff(text: str | None) -> float | Auto | Probe | None:
 
 
 def given(context: typer.Context) -> tuple[str, ...]:
-    """Return the names of the options that stand on the command line, with underscores."""
+    """Return the names of the options that were given, there or in a file or the environment."""
     return tuple(
         name
         for name in context.params
-        if getattr(context.get_parameter_source(name), "name", "") == "COMMANDLINE"
+        if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
     )
+
+
+def rate_or_keep(
+    context: typer.Context, rate: float | None, keep: int | None
+) -> tuple[float | None, int | None]:
+    """Return both, but only the one on the command line if the other stands elsewhere."""
+    of = {
+        name: getattr(context.get_parameter_source(name), "name", "") for name in ("rate", "keep")
+    }
+    if rate is not None and keep is not None and len(set(of.values())) == 2:
+        if of["rate"] == "COMMANDLINE":
+            return rate, None
+        if of["keep"] == "COMMANDLINE":
+            return None, keep
+    return rate, keep
 
 
 def number_or_auto(option: str, text: str | None) -> float | Auto | None:

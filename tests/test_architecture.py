@@ -12,6 +12,7 @@ ROOT = Path(d2cli.__file__).parent
 # The layers, and the parts of the project that each may import. This table is their documentation.
 LAYERS = {
     "errors": set(),
+    "config": {"errors"},
     "params": {"errors"},
     "quantities": {"errors"},
     "stages": {"errors", "params", "stages"},
@@ -22,9 +23,9 @@ LAYERS = {
     "options_study": {"errors", "params", "options"},
     "cli_study": {"params", "options", "options_study", "commands"},
     "display": {"errors", "stages", "files"},
-    "commands": {"errors", "params", "files", "pipeline", "display"},
-    "cli": {"__init__", "params", "options", "commands", "cli_study"},
-    "__main__": {"cli", "errors", "display"},
+    "commands": {"config", "errors", "params", "files", "pipeline", "display"},
+    "cli": {"__init__", "config", "params", "options", "commands", "cli_study"},
+    "__main__": {"cli", "config", "errors", "display"},
     "__init__": {"api", "errors"},
 }
 
