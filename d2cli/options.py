@@ -1,5 +1,6 @@
 """Command-line options: one spelling in all commands."""
 
+import os
 from pathlib import Path
 from typing import Annotated
 
@@ -75,6 +76,13 @@ def rate_or_keep(
     return rate, keep
 
 
+def columns(incomplete: str) -> list[str]:
+    """Return the columns that a COLREF could name on the unfinished line of a shell."""
+    from d2cli.completion import complete_columns, words_of_line
+
+    return complete_columns(words_of_line(os.environ), incomplete)
+
+
 def number_or_auto(option: str, text: str | None) -> float | Auto | None:
     """Read "auto" or a number as the value of an option.
 
@@ -127,6 +135,7 @@ Embedding = Annotated[
         "--embedding",
         "-e",
         metavar="COLREF",
+        autocompletion=columns,
         help="Column or array of vectors. Left out: the only one that SOURCE has.",
         show_default=False,
     ),
@@ -136,6 +145,7 @@ Id = Annotated[
     typer.Option(
         "--id",
         metavar="COLREF",
+        autocompletion=columns,
         help="Ids; columns of other files are joined by them. Left out: a column id or uid. "
         "none: match by row.",
         show_default=False,
@@ -146,6 +156,7 @@ Difficulty = Annotated[
     typer.Option(
         "--difficulty",
         metavar="COLREF",
+        autocompletion=columns,
         help="Score of each row, or uniform for none (every row 1).",
         show_default=False,
     ),
@@ -164,6 +175,7 @@ Within = Annotated[
     str | None,
     typer.Option(
         metavar="COLREF",
+        autocompletion=columns,
         help="Search neighbors only inside a row's group, such as its class.",
         show_default=False,
     ),
@@ -172,6 +184,7 @@ Group = Annotated[
     str | None,
     typer.Option(
         metavar="COLREF",
+        autocompletion=columns,
         help="Give each group, such as a class, a budget of its own; also the groups that "
         "--prune-hardest cuts within.",
         show_default=False,
@@ -182,6 +195,7 @@ CutGroup = Annotated[
     typer.Option(
         "--group",
         metavar="COLREF",
+        autocompletion=columns,
         help="Groups that --prune-hardest cuts within. Left out: those of `d2 graph --within`.",
         show_default=False,
     ),
@@ -283,6 +297,7 @@ ProbeLabels = Annotated[
     typer.Option(
         "--labels",
         metavar="COLREF",
+        autocompletion=columns,
         help="Class of every row, for --prune-hardest probe.",
         show_default=False,
     ),
@@ -293,6 +308,7 @@ ProbeEmbedding = Annotated[
         "--embedding",
         "-e",
         metavar="COLREF",
+        autocompletion=columns,
         help="FILE or FILE::COLUMN of vectors, for --prune-hardest probe.",
         show_default=False,
     ),

@@ -6,7 +6,7 @@ from typing import Annotated
 import typer
 
 from d2cli.errors import ParameterError
-from d2cli.options import cutoff, number_or_auto
+from d2cli.options import columns, cutoff, number_or_auto
 from d2cli.params import Auto, DynamicsParams, LogValues, Probe
 
 _dynamics = DynamicsParams()
@@ -26,6 +26,7 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="COLREF",
+        autocompletion=columns,
         help="Class of every row. A training log needs the numbers of its classes, from 0; with "
         "--from-graph or --embedding any labels do.",
         show_default=False,
@@ -36,6 +37,7 @@ Final = Annotated[
     typer.Option(
         "--final",
         metavar="COLREF",
+        autocompletion=columns,
         help="Outputs of the final model (n, classes), for entropy. Left out: the last epoch.",
         show_default=False,
     ),
@@ -76,6 +78,7 @@ FromEmbedding = Annotated[
         "--embedding",
         "-e",
         metavar="COLREF",
+        autocompletion=columns,
         help="FILE or FILE::COLUMN of vectors instead of a log: prototypicality.",
         show_default=False,
     ),
@@ -149,6 +152,7 @@ OptionalLabels = Annotated[
     typer.Option(
         "--labels",
         metavar="COLREF",
+        autocompletion=columns,
         help="What is to be predicted. Left out: figures without labels.",
         show_default=False,
     ),
