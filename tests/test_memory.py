@@ -158,23 +158,43 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(sample, tmp_path, d2, own_
     )
     assert re.search(r"^  exact search +\d+ MB  under 1 s$", out, flags=re.MULTILINE)
     assert re.search(r"^  peak, in all +\d+ MB  ", out, flags=re.MULTILINE)
-    assert last == f"graph: {tmp_path / 'g.parquet'} would be made"
+    assert last.startswith(f"graph: miss (nothing like it in {tmp_path / 'g.parquet'}); 2,000 rows")
     assert (files_of(tmp_path), files_of(own_cache)) == before
 
 
 def test_a_dry_run_says_what_is_there_already(sample, sample_data, tmp_path, d2):
     graph = ("graph", sample, "-o", tmp_path / "g.parquet")
     d2(*graph)
-    assert "g.parquet has these parameters and as many rows" in d2(*graph, "--dry-run")[1]
-    assert "g.parquet would be replaced" in d2(*graph, "--dry-run", "-k", 4)[1]
+    assert "graph: hit if the vectors are the same" in d2(*graph, "--dry-run")[1]
+    assert "graph: miss (neighbors 10 -> 4)" in d2(*graph, "--dry-run", "-k", 4)[1]
     (tmp_path / "g.parquet").write_bytes(b"something else")
-    assert "g.parquet would be replaced" in d2(*graph, "--dry-run")[1]
+    assert "graph: miss (nothing like it in" in d2(*graph, "--dry-run")[1]
     prune = ("prune", sample, "--difficulty", sample_data / "aum.npy", "--harder", "low")
     prune = (*prune, "--rate", 0.9, "-q")
-    assert "graph: none with these parameters" in d2(*prune, "--dry-run")[1]
+    assert standing(d2(*prune, "--dry-run")) == {"graph": "miss", "score": "miss", "select": "miss"}
     d2(*prune)
-    assert "graph: one with these parameters" in d2(*prune, "--dry-run")[1]
-    assert "graph: none with these parameters" in d2(*prune, "--dry-run", "-k", 4)[1]
+    there = {"graph": "hit if the vectors are the same", "score": "hit", "select": "hit"}
+    assert standing(d2(*prune, "--dry-run")) == there
+    for change, reason in (
+        (("-k", 4), "graph: miss (neighbors 10 -> 4)"),
+        (("--rounds", 2), "score: miss (rounds 1 -> 2)"),
+        (("--messages", "clamped"), "select: miss (messages signed -> clamped)"),
+    ):
+        out = d2(*prune, "--dry-run", *change)[1]
+        assert reason in out
+        d2(*prune, *change)
+        assert standing(d2(*prune, "--dry-run", *change)) == there
+    exclude = tmp_path / "not.npy"
+    np.save(exclude, np.array([3]))
+    out = d2(*prune, "--dry-run", "--exclude", exclude)[1]
+    assert "select: miss (exclude added)" in out
+    stages = json.loads(d2(*prune, "--dry-run", "--json")[1])["stages"]
+    assert [stage["n_rows"] for stage in stages] == [2000, 2000, 200]
+
+
+def standing(result):
+    lines = (line for line in result[1].splitlines() if re.match("(graph|score|select): ", line))
+    return {line.partition(":")[0]: line.split(": ", 1)[1].partition(" (")[0] for line in lines}
 
 
 def test_a_dry_run_reads_no_vectors(tmp_path, d2):

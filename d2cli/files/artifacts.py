@@ -244,6 +244,13 @@ def peek(path: Path) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
+def peek_artifact(path: Path) -> Artifact | None:
+    """Return an artifact without its rows, not verified; None if a file is none."""
+    meta = peek(path)
+    known = all(name in meta for name in ("kind", "key", "digest", "parameters", "inputs"))
+    return Artifact(str(path), meta, pa.table({})) if known else None
+
+
 def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str | None) -> Artifact:
     damaged = DamagedError(
         f"{name}: is damaged: its contents do not match its digest", hint="make it again"

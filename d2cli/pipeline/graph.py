@@ -12,7 +12,8 @@ from d2cli.files.publish import write_stdout
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
 from d2cli.params import GraphParams
-from d2cli.pipeline.planning import DryRun, plan_of, settle, standing_graph, warn_about_memory
+from d2cli.pipeline.forecast import forecast_graph, standing_artifacts
+from d2cli.pipeline.planning import DryRun, plan_of, settle, warn_about_memory
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
 from d2cli.stages.vectors import as_vectors
@@ -141,7 +142,8 @@ def plan_run_graph(
     """Return what `run_graph` would do; reads no vectors and writes nothing."""
     found, place = _find(run, source, embedding, id_, within, output)
     plan = plan_of(run, found, params)
-    return DryRun(plan, standing_graph(found, params, output=place, folder=None))
+    standing = standing_artifacts("graph", place, None)
+    return DryRun(plan, (forecast_graph(found, params, standing, str(place or "any file")),))
 
 
 def _find(

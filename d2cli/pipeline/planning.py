@@ -1,15 +1,14 @@
 """Plans of real inputs: what a graph will take, whether it fits, and what is there already."""
 
-from dataclasses import asdict, dataclass
-from pathlib import Path
+from dataclasses import dataclass
 from typing import Any
 
 from d2cli.errors import ResourceError
 from d2cli.files import cache
-from d2cli.files.artifacts import peek
 from d2cli.files.inputs import FoundEmbedding
 from d2cli.files.scratch import DiskRoom, scratch_folder
 from d2cli.params import GraphParams
+from d2cli.pipeline.forecast import Forecast
 from d2cli.pipeline.plan import Job, Plan, measure_speed, plan_graph, plan_prune, with_limit
 from d2cli.pipeline.run import Run, peak_memory
 from d2cli.quantities import size_text
@@ -19,18 +18,18 @@ STILL_TO_LOAD = 45_000_000  # bytes of libraries and buffers that come with the 
 
 @dataclass(frozen=True)
 class DryRun:
-    """What a command would do: its plan, and a line for each result that is there already."""
+    """What a command would do: its plan, and what will become of each stage."""
 
     plan: Plan
-    standing: tuple[str, ...]
+    stages: tuple[Forecast, ...]
 
     def lines(self) -> list[str]:
         """Return all of it as text."""
-        return [*self.plan.lines(), *self.standing]
+        return [*self.plan.lines(), *(stage.line() for stage in self.stages)]
 
     def to_dict(self) -> dict[str, Any]:
         """Return all of it as JSON values."""
-        return {"plan": self.plan.to_dict(), "standing": list(self.standing)}
+        return {"plan": self.plan.to_dict(), "stages": [stage.to_dict() for stage in self.stages]}
 
 
 def plan_of(run: Run, found: FoundEmbedding, params: GraphParams, *, prune: bool = False) -> Plan:
@@ -97,46 +96,3 @@ def warn_about_memory(run: Run) -> None:
             f"warning: peak memory was {size_text(peak_memory())}, above --max-memory "
             f"{size_text(run.max_memory)}; the plan is an estimate"
         )
-
-
-def standing_graph(
-    found: FoundEmbedding, params: GraphParams, *, output: Path | None, folder: Path | None
-) -> tuple[str, ...]:
-    """Return what is known without reading the vectors: whether there is such a graph already.
-
-    Parameters
-    ----------
-    found : FoundEmbedding
-    params : GraphParams
-    output : Path or None
-        The file that the graph would go to.
-    folder : Path or None
-        The cache folder that is looked through.
-    """
-    n_rows = found.rows.n_rows
-    if output is not None:
-        if not output.is_file():
-            return (f"graph: {output} would be made",)
-        if _is_like(output, params, n_rows):
-            return (
-                f"graph: {output} has these parameters and as many rows; it is up to date if the "
-                "vectors are the same",
-            )
-        return (f"graph: {output} would be replaced",)
-    if folder is None:
-        return ()
-    if any(_is_like(path, params, n_rows) for path in sorted(folder.glob("graph-*.parquet"))):
-        return (
-            f"graph: one with these parameters and as many rows is cached in {folder}; it is up "
-            "to date if the vectors are the same",
-        )
-    return (f"graph: none with these parameters and as many rows is cached in {folder}",)
-
-
-def _is_like(path: Path, params: GraphParams, n_rows: int) -> bool:
-    meta = peek(path)
-    return (
-        meta.get("kind") == "graph"
-        and meta.get("parameters") == asdict(params)
-        and meta.get("n_rows") == n_rows
-    )

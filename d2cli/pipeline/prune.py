@@ -1,7 +1,7 @@
 """``d2 prune``: all stages, each kept in the cache."""
 
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +17,9 @@ from d2cli.files.inputs import (
     read_wishes,
 )
 from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
+from d2cli.pipeline.forecast import Forecast, forecast_graph, forecast_next, standing_artifacts
 from d2cli.pipeline.graph import cached_graph
-from d2cli.pipeline.planning import DryRun, plan_of, settle, standing_graph
+from d2cli.pipeline.planning import DryRun, plan_of, settle
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
 from d2cli.pipeline.score import Judge, Scoring, check_judge
 from d2cli.pipeline.selection import Pick, Selected, finish
@@ -97,7 +98,43 @@ def plan_run_prune(
     inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
     plan = plan_of(run, inputs.found, inputs.graph, prune=True)
     folder = cache.cache_folder(cache_dir)
-    return DryRun(plan, standing_graph(inputs.found, inputs.graph, output=None, folder=folder))
+    return DryRun(plan, _forecast(inputs, folder, targets))
+
+
+def _forecast(inputs: Inputs, folder: Path, targets: Targets) -> tuple[Forecast, ...]:
+    """Say of each stage whether its result is there already."""
+    n, place = inputs.found.rows.n_rows, str(folder)
+    graph = forecast_graph(
+        inputs.found, inputs.graph, standing_artifacts("graph", None, folder), place
+    )
+    scoring = pick = None
+    if graph.found is not None:
+        scoring = Scoring(graph.found, inputs.column, inputs.score, inputs.budgets, None)
+    probed = inputs.labels is not None  # then the key depends on vectors, which are not read
+    scores = forecast_next(
+        "score",
+        None if scoring is None or probed else scoring.key,
+        scoring.parameters if scoring else {},
+        scoring.inputs if scoring else {},
+        standing_artifacts("scores", None, folder),
+        n_rows=n,
+        row_bytes=17,
+        place=place,
+    )
+    if graph.found is not None and scores.found is not None:
+        pick = Pick(graph.found, scores.found, inputs.select, inputs.budgets, inputs.wishes)
+    output = targets.file if targets.suffix == ".parquet" else None
+    selection = forecast_next(
+        "select",
+        pick.key if pick else None,
+        asdict(inputs.select),
+        pick.inputs if pick else {},
+        standing_artifacts("selection", output, folder),
+        n_rows=inputs.select.budget(n),
+        row_bytes=60,
+        place=str(output or folder),
+    )
+    return graph, scores, selection
 
 
 def _read(
