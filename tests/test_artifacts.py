@@ -239,6 +239,7 @@ def test_a_graph_is_read_without_a_second_copy_of_its_columns(tmp_path):
     code = (
         "import pyarrow as pa, tracemalloc\n"
         "from d2cli.files.artifacts import read_artifact\n"
+        "pa.array([0])\n"  # loads pandas where it is installed
         "tracemalloc.start()\n"  # what NumPy holds; Arrow counts its own
         "read = read_artifact('g.parquet', 'graph')\n"
         "numpy = tracemalloc.get_traced_memory()[1]\n"

@@ -210,4 +210,4 @@ def test_text_that_is_not_utf8_is_refused(folder, named):
 def test_a_folder_is_refused(folder, numbered):
     (folder / "d").mkdir()
 
-    assert refusal("d", numbered) == "d: cannot be read: Is a directory"
+    assert refusal("d", numbered) == ("d: no shards there, expected .parquet, .npy or .arrow files")

@@ -202,8 +202,8 @@ def test_a_missing_file_is_named(tmp_path):
     assert caught.value.message == f"{tmp_path / 'none.parquet'}: no such file"
 
 
-def test_a_folder_is_refused(tmp_path):
-    with pytest.raises(InputError, match="cannot be read: Is a directory"):
+def test_an_empty_folder_is_refused(tmp_path):
+    with pytest.raises(InputError, match=r"no shards there, expected \.parquet, \.npy or \.arrow"):
         Sources().open(str(tmp_path))
 
 
@@ -215,13 +215,16 @@ def test_an_empty_file_is_refused(tmp_path):
 
 
 @pytest.mark.parametrize("text", ["id,loss\na,1\n", '{"id": "a"}\n', "x", "\n"])
-def test_a_text_file_is_refused_with_what_to_do(tmp_path, text):
-    (tmp_path / "t.csv").write_text(text)
+def test_text_without_a_known_ending_is_refused_with_what_to_do(tmp_path, text):
+    (tmp_path / "t.dat").write_text(text)
 
-    with pytest.raises(InputError, match=r"t\.csv: is neither Parquet, Arrow, NPY nor NPZ") as c:
-        Sources().open(str(tmp_path / "t.csv"))
+    with pytest.raises(InputError) as caught:
+        Sources().open(str(tmp_path / "t.dat"))
 
-    assert c.value.hint == "text formats (CSV, JSONL) have to be converted first"
+    assert caught.value.message == (
+        f"{tmp_path / 't.dat'}: is none of Parquet, Arrow, NPY, NPZ, safetensors, CSV or JSON lines"
+    )
+    assert caught.value.hint.startswith("text is read by its ending: .csv")
 
 
 @pytest.mark.parametrize("start", [b"PAR1", b"ARROW1", b"\x93NUMPY", b"PK", b"\xff\xff\xff\xff"])
@@ -239,7 +242,7 @@ def test_a_truncated_table_is_refused(tmp_path, table, kind, share):
     data = path.read_bytes()
     path.write_bytes(data[: int(len(data) * share)])
 
-    with pytest.raises(InputError, match=r"t: (cannot be read|is neither)"):
+    with pytest.raises(InputError, match=r"t: (cannot be read|is none of)"):
         Sources().open(str(path))
 
 

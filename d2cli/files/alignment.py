@@ -1,5 +1,6 @@
 """Rows of one file matched with rows of another: by id where both have ids, else by number."""
 
+import contextlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,6 +11,7 @@ from d2cli.errors import InputError
 from d2cli.files.colref import id_column
 from d2cli.files.column import Source, list_columns
 from d2cli.files.columns import ColumnRef, check_unique, read_labels
+from d2cli.files.text import TextSource
 from d2cli.stages.defects import Defect
 
 NO_IDS = "none"
@@ -77,6 +79,10 @@ class Rows:
         other = read_labels(theirs)
         check_unique(other, theirs.where)
         assert self.ids is not None
+        if isinstance(theirs.source, TextSource) and pa.types.is_int64(self.ids.type):
+            with contextlib.suppress(pa.ArrowInvalid):  # ids in CSV are text
+                other = other.cast(pa.int64())
+                check_unique(other, theirs.where)  # 7 and 07
         if other.type != self.ids.type:
             raise InputError(
                 f"{theirs.where}: ids are {other.type}, those of {self.name} are {self.ids.type}",

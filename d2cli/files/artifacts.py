@@ -9,7 +9,6 @@ import io
 import json
 import os
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
@@ -22,6 +21,7 @@ import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
 from d2cli.files.digests import canonical_json, digest_json, digest_labels
 from d2cli.files.publish import write_atomically
+from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN, native_file, read_stdin
 
 Kind = Literal["graph", "difficulty", "scores", "selection"]
@@ -177,7 +177,7 @@ def _encode(artifact: Artifact) -> pa.Table:
     return table.replace_schema_metadata(meta)
 
 
-def write_artifact(path: Path, artifact: Artifact) -> Artifact:
+def write_artifact(path: Place, artifact: Artifact) -> Artifact:
     """Publish an artifact as a Parquet file; return it under that name."""
     table = _encode(artifact)
     write_atomically(
@@ -206,8 +206,8 @@ def to_stream(artifact: Artifact) -> bytes:
 # --- reading --------------------------------------------------------------------------------------
 
 
-def read_artifact(ref: str, kind: Kind) -> Artifact:
-    """Read and verify an artifact from a path, or from standard input for ``-``.
+def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
+    """Read and verify an artifact from a path or address, or from standard input for ``-``.
 
     Raises
     ------
@@ -216,7 +216,7 @@ def read_artifact(ref: str, kind: Kind) -> Artifact:
     ArtifactError
         If it is no d2 artifact, of another kind or version, or damaged.
     """
-    name = "standard input" if ref == STDIN else ref
+    name = "standard input" if ref == STDIN else str(as_place(ref))
     table = _read_table(ref, name, kind)
     metadata = table.schema.metadata or {}
     if META not in metadata:
@@ -234,17 +234,17 @@ def read_artifact(ref: str, kind: Kind) -> Artifact:
     return replace(artifact, graph=graph)
 
 
-def peek(path: Path) -> dict[str, Any]:
+def peek(path: Place) -> dict[str, Any]:
     """Return the metadata at the end of an artifact's file, not verified; empty if it is none."""
     try:
         metadata = pq.read_metadata(native_file(path)).metadata or {}
         meta = json.loads(metadata.get(META, b"{}"))
-    except (pa.ArrowException, OSError, ValueError):
+    except (pa.ArrowException, OSError, ValueError, InputError):
         return {}
     return meta if isinstance(meta, dict) else {}
 
 
-def peek_artifact(path: Path) -> Artifact | None:
+def peek_artifact(path: Place) -> Artifact | None:
     """Return an artifact without its rows, not verified; None if a file is none."""
     meta = peek(path)
     known = all(name in meta for name in ("kind", "key", "digest", "parameters", "inputs"))
@@ -336,14 +336,14 @@ def _read_lists(file: pq.ParquetFile, field: pa.Field) -> pa.Array:
     return pa.FixedSizeListArray.from_arrays(array, type=field.type)
 
 
-def _read_table(ref: str, name: str, kind: str) -> pa.Table:
+def _read_table(ref: str | Place, name: str, kind: str) -> pa.Table:
     try:
         if ref == STDIN:
             data: Any = pa.py_buffer(read_stdin())
             head = data.slice(0, 4).to_pybytes()
         else:
-            data = Path(ref)
-            if data.is_file():
+            data = as_place(ref)
+            if isinstance(data, Remote) or data.is_file():
                 with data.open("rb") as file:
                     head = file.read(4)
             else:
@@ -355,7 +355,7 @@ def _read_table(ref: str, name: str, kind: str) -> pa.Table:
         raise InputError(f"{name}: cannot be read: {error.strerror}") from error
     try:
         if head == b"PAR1":
-            source = native_file(data) if isinstance(data, Path) else pa.BufferReader(data)
+            source = native_file(data) if isinstance(data, Place) else pa.BufferReader(data)
             with pq.ParquetFile(
                 source,
                 page_checksum_verification=True,
@@ -364,7 +364,7 @@ def _read_table(ref: str, name: str, kind: str) -> pa.Table:
             ) as file:
                 return _read_columns(file)
         if head == b"\xff\xff\xff\xff":
-            buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Path) else data
+            buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Place) else data
             table = pa.ipc.open_stream(buffer).read_all()
             table.validate(full=True)
             return table

@@ -1,14 +1,14 @@
 """COLREF: what the user calls a column, found in a file.
 
 ``COLUMN`` (of the command's SOURCE), ``FILE`` (one array, or one possible column), or
-``FILE::NAME``. A name that is both a column of SOURCE and a file is the column; ``./name`` is the
-file.
+``FILE::NAME``, where FILE may be a folder or a glob as well. A name that is both a column of SOURCE
+and a file is the column; ``./name`` is the file.
 """
 
 from d2cli.errors import InputError
 from d2cli.files.column import Column, ColumnKind, Source, list_columns
 from d2cli.files.columns import ColumnRef
-from d2cli.files.paths import exists
+from d2cli.files.globs import absence, names_files
 from d2cli.files.sources import STDIN, Sources
 
 ID_NAMES = ("id", "uid")
@@ -48,7 +48,7 @@ def resolve(text: str, role: str, sources: Sources, home: Source | None) -> Colu
     """
     if home is not None and text in home.columns and text:
         return fitting(home, home.columns[text], role)
-    if text == STDIN or exists(text):
+    if text == STDIN or names_files(text):
         return only_column(sources.open(text), role)
     file, separator, name = text.partition("::")
     if separator:
@@ -60,7 +60,8 @@ def resolve(text: str, role: str, sources: Sources, home: Source | None) -> Colu
         return fitting(source, source.columns[name], role)
     if home is None or not any(home.columns):
         raise InputError(
-            f"{text}: no such file", hint="a column of another file is named FILE::COLUMN"
+            f"{text}: {absence(text)}",
+            hint="a column of another file is named FILE::COLUMN",
         )
     raise InputError(
         f"{home.name}: no column '{text}', and no file of that name; it has {list_columns(home)}",
@@ -74,7 +75,7 @@ def split(text: str) -> tuple[str, str | None]:
     ``FILE`` and ``-`` name no column.
     """
     file, separator, name = text.partition("::")
-    if text == STDIN or exists(text) or not separator:
+    if text == STDIN or names_files(text) or not separator:
         return text, None
     return file, text if name else None
 

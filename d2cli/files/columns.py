@@ -1,5 +1,6 @@
 """Columns to arrays: vectors, numbers, labels and ids, with every bad row counted."""
 
+import re
 from dataclasses import dataclass
 from typing import Any
 
@@ -35,11 +36,15 @@ class ColumnRef:
 
     @property
     def title(self) -> str:
-        """The column's name; for a lone array the file's name without its ending."""
+        """The column's name; for a lone array the file's or folder's name without its ending."""
         if self.column.name:
             return self.column.name
-        file = self.source.name.replace("\\", "/").rsplit("/", 1)[-1]
-        return file.split(".", 1)[0] if file != STDIN else "values"
+        if self.source.name == STDIN:
+            return "values"
+        parts = self.source.name.replace("\\", "/").split("/")
+        # Of a glob, what stands before a wildcard: aum for "aum-*.npy" and "aum/*.npy".
+        names = (re.split(r"[-_]?[*?\[]", part.split(".", 1)[0])[0] for part in reversed(parts))
+        return next(filter(None, names), "values")
 
 
 def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> NDArray[Any]:

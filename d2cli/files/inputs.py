@@ -2,7 +2,6 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from d2cli.files.columns import (
     read_vectors,
 )
 from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.remote import Place
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import Sources
 from d2cli.params import Direction
@@ -251,14 +251,14 @@ def rows_like(name: str, n_rows: int, ids: pa.Array | None, id_: str | None) -> 
     return Rows(name, n_rows, None if id_ == NO_IDS else ids, home, id_)
 
 
-def refuse_known_source(path: Path, artifacts: Iterable[Artifact]) -> None:
+def refuse_known_source(path: Place, artifacts: Iterable[Artifact]) -> None:
     """Refuse to replace a file that holds the very data that some artifacts were made from.
 
     A command on artifacts does not read their sources, so it knows them by their digests only.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         An output; need not exist.
     artifacts : iterable of Artifact
         Their ``inputs`` are the digests to look for.

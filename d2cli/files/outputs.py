@@ -2,7 +2,6 @@
 
 import io
 import json
-from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
@@ -12,13 +11,14 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.publish import is_device
+from d2cli.files.remote import Place
 
 SELECTION_SUFFIXES = (".parquet", ".npy", ".txt", ".csv", ".jsonl")
 ARTIFACT_SUFFIXES = (".parquet", ".pq")
 REPORT_SUFFIXES = (".json", ".md")
 
 
-def check_suffix(path: Path, allowed: tuple[str, ...], what: str) -> None:
+def check_suffix(path: Place, allowed: tuple[str, ...], what: str) -> None:
     """Raise ParameterError unless a file's ending is one that can be written."""
     if path.suffix.lower() not in allowed and not is_device(path):
         raise ParameterError(

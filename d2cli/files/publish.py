@@ -10,10 +10,11 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, NoReturn
 
 from d2cli.errors import ParameterError, ResourceError
 from d2cli.files.paths import exists, is_file
+from d2cli.files.remote import Place, Remote
 
 try:
     import fcntl
@@ -23,14 +24,14 @@ except ImportError:  # pragma: no cover - not on this platform: nothing is swept
 SUFFIX = ".d2tmp"
 
 
-def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
     """Replace a file by what ``write`` writes, or leave it as it was.
 
     A link is followed: its target is replaced. A device or pipe is written to directly.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
     write : callable
         Takes a binary file opened for writing.
 
@@ -39,6 +40,9 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
     ResourceError
         If the disk is full or the file cannot be written; names the path.
     """
+    if isinstance(path, Remote):
+        path.publish(write)
+        return
     target = Path(os.path.realpath(path))
     try:
         if is_device(path):
@@ -46,7 +50,7 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
                 write(device)
             return
         _sweep(target.parent)
-        temporary, file = _create(target)
+        temporary, file = create_locked(target)
         try:
             with file:
                 write(file)
@@ -67,13 +71,20 @@ def write_atomically(path: Path, write: Callable[[BinaryIO], None]) -> None:
         ) from error
 
 
-def is_device(path: Path) -> bool:
+def is_device(path: Place) -> bool:
     """Return whether a path is a device or pipe: written to directly, never replaced or read."""
+    if isinstance(path, Remote):
+        return False
     return exists(path) and not is_file(path) and not path.is_dir()
 
 
-def write_bytes(path: Path, data: bytes) -> bool:
+def write_bytes(path: Place, data: bytes) -> bool:
     """Replace a file by these bytes; leave it alone, and return False, if it holds them already."""
+    if isinstance(path, Remote):
+        if path.holds(data):
+            return False
+        path.publish(lambda file: _write_all(file, data))
+        return True
     target = Path(os.path.realpath(path))
     with contextlib.suppress(OSError):
         if target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data:
@@ -86,8 +97,8 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 
 
-def _create(target: Path) -> tuple[Path, BinaryIO]:
-    """Open a new, locked file beside the target."""
+def create_locked(target: Path) -> tuple[Path, BinaryIO]:
+    """Open a new file beside the target; it is locked, lest it is taken for left over."""
     while True:
         path = target.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
         file = path.open("xb")
@@ -121,7 +132,7 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
-def check_output(path: Path, inputs: Iterable[Path]) -> None:
+def check_output(path: Place, inputs: Iterable[Place]) -> None:
     """Refuse, before any work, an output that cannot or must not be written.
 
     Raises
@@ -130,8 +141,13 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
         If it is a folder, in a folder that does not exist, or one of the inputs, through links
         too.
     ResourceError
-        If the folder cannot be written to.
+        If the folder cannot be written to, or the server of a remote file not be reached.
     """
+    if isinstance(path, Remote):
+        path.check_output()
+        if any(isinstance(source, Remote) and path.same_as(source) for source in inputs):
+            _refuse_input(path)
+        return
     try:
         is_folder = path.is_dir()
     except (OSError, ValueError) as error:
@@ -139,10 +155,7 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
     if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
     if _is_stdin(path) or any(_same_file(path, source) for source in inputs):
-        raise ParameterError(
-            f"{path}: is an input of this command and would be destroyed",
-            hint="name another output",
-        )
+        _refuse_input(path)
     if is_device(path):
         return
     folder = Path(os.path.realpath(path)).parent
@@ -152,7 +165,15 @@ def check_output(path: Path, inputs: Iterable[Path]) -> None:
         raise ResourceError(f"{path}: the folder cannot be written to", hint="name another place")
 
 
-def _same_file(path: Path, other: Path) -> bool:
+def _refuse_input(path: Place) -> NoReturn:
+    raise ParameterError(
+        f"{path}: is an input of this command and would be destroyed", hint="name another output"
+    )
+
+
+def _same_file(path: Path, other: Place) -> bool:
+    if isinstance(other, Remote):
+        return False
     try:
         return path.samefile(other)
     except OSError:

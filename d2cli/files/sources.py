@@ -1,64 +1,112 @@
-"""Files that hold columns or arrays: Parquet, Arrow IPC, NPY, NPZ, or standard input.
+"""Files that hold columns or arrays, folders and globs of such files, or standard input.
 
-A source is opened by what its first bytes say, not by its name, and lists its columns without
-reading them. Tables yield Arrow arrays batch by batch; NPY stays mapped on disk.
+A file is opened by what its first bytes say, not by its name, and lists its columns without
+reading them; only text, whose bytes do not tell, goes by its ending. Tables yield Arrow arrays
+batch by batch; NPY stays mapped on disk.
 """
 
 import io
 import mmap
 import sys
+import weakref
 from pathlib import Path
+from typing import IO, Any, cast
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d2cli.errors import InputError, ParameterError
+from d2cli.files.addresses import is_remote
 from d2cli.files.arrays import open_npy, open_npz
 from d2cli.files.column import Source
 from d2cli.files.damage import reading
-from d2cli.files.tables import ParquetSource, open_arrow, open_text
+from d2cli.files.globs import absence, is_folder_or_glob, open_folder
+from d2cli.files.paths import is_file
+from d2cli.files.remote import Place, Remote, discard
+from d2cli.files.safetensors import HEAD_BYTES, is_safetensors, open_safetensors
+from d2cli.files.shards import ShardedSource
+from d2cli.files.tables import ParquetSource, open_arrow, open_lines
+from d2cli.files.text import SUFFIXES as TEXT_SUFFIXES
+from d2cli.files.text import header_names, open_text_table
 
 STDIN = "-"
 BUFFER_BYTES = 1 << 20  # of a Parquet column, read at a time
+KINDS = "Parquet, Arrow, NPY, NPZ, safetensors, CSV or JSON lines"
+LISTED = {"id", "uid", "row"}  # columns by which a CSV file is a list of rows with other columns
 
 
 class Sources:
     """Opens every file of one run once, and remembers which files were read."""
 
     def __init__(self) -> None:
-        self._open: dict[str, Source] = {}
-        self.paths: list[Path] = []
+        self._open: dict[tuple[str, bool], Source] = {}
+        self.paths: list[Place] = []
 
     def open(self, ref: str, *, as_list: bool = False) -> Source:
-        """Open a file by its path, or standard input for ``-``.
+        """Open a file, folder or glob by its path or address, or standard input for ``-``.
 
-        With ``as_list``, what is none of the known formats is text: CSV or JSON lines by its
-        ending, else a table with one column, called "", of lines.
+        With ``as_list``, what is none of the known formats is text: a table with one column,
+        called "", of lines.
 
         Raises
         ------
         InputError
             If it does not exist, is empty, or of an unknown kind.
+        ParameterError
+            If its kind needs a package that is not installed.
         """
-        if ref not in self._open:
+        key = (ref, as_list and ref != STDIN)
+        if key not in self._open:
             if ref == STDIN:
-                self._open[ref] = _open_bytes("standard input", None, read_stdin(), as_list)
+                self._open[key] = _open_bytes("standard input", None, read_stdin(), as_list)
+            elif is_remote(ref):
+                remote = Remote(ref)
+                shards = remote.shards()
+                self._open[key] = (
+                    _open_remote(remote, as_list)
+                    if shards is None
+                    # A remote file answers what is asked of the path of a shard.
+                    else ShardedSource(str(remote), cast(Any, shards), cast(Any, _open_remote))
+                )
+                self.paths.extend([remote] if shards is None else shards)
+            elif is_folder_or_glob(ref):
+                self._open[key], files = open_folder(ref, _open_file)
+                self.paths.extend(files)
             else:
-                self._open[ref] = self._open_path(Path(ref), as_list)
-        return self._open[ref]
+                self._open[key] = _open_file(Path(ref), as_list)
+                if is_file(ref):
+                    self.paths.append(Path(ref))
+        return self._open[key]
 
-    def _open_path(self, path: Path, as_list: bool) -> Source:
-        try:
-            if not path.is_file() and path.exists() and not path.is_dir():
-                return _open_bytes(str(path), None, path.read_bytes(), as_list)  # a pipe or device
-            with path.open("rb") as file:
-                head = file.read(8)
-        except FileNotFoundError as error:
-            raise InputError(f"{path}: no such file") from error
-        except OSError as error:
-            raise InputError(f"{path}: cannot be read: {error.strerror}") from error
-        self.paths.append(path)
-        return _open_bytes(str(path), path, head, as_list)
+
+def _open_file(path: Path, as_list: bool = False) -> Source:
+    try:
+        if not path.is_file() and path.exists() and not path.is_dir():
+            return _open_bytes(str(path), None, path.read_bytes(), as_list)  # a pipe or device
+        with path.open("rb") as file:
+            head = file.read(HEAD_BYTES)
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: {absence(str(path))}") from error
+    except OSError as error:
+        raise InputError(f"{path}: cannot be read: {error.strerror}") from error
+    return _open_bytes(str(path), path, head, as_list)
+
+
+def _open_remote(remote: Remote, as_list: bool = False) -> Source:
+    """Open Parquet where it is, and anything else in a temporary file that goes with the source."""
+    with remote.open_file() as file, reading(str(remote)):
+        head = bytes(file.read(HEAD_BYTES))
+    if head.startswith(b"PAR1"):
+        with reading(str(remote)):
+            return ParquetSource(str(remote), remote.open_parquet())
+    path, copy = remote.spool()
+    try:
+        source = _open_bytes(str(remote), path, head, as_list)
+    except BaseException:
+        discard(path, copy)
+        raise
+    weakref.finalize(source, discard, path, copy)
+    return source
 
 
 def read_stdin() -> bytes:
@@ -87,7 +135,7 @@ def read_stdin() -> bytes:
 def _open_bytes(name: str, path: Path | None, data: bytes, as_list: bool) -> Source:
     """Open by the first bytes; ``data`` is all of it where there is no path."""
     if not data and not as_list:
-        raise InputError(f"{name}: is empty, expected Parquet, Arrow, NPY or NPZ")
+        raise InputError(f"{name}: is empty, expected {KINDS}")
     if data.startswith(b"PAR1"):
         with reading(name):
             file = pq.ParquetFile(
@@ -105,20 +153,42 @@ def _open_bytes(name: str, path: Path | None, data: bytes, as_list: bool) -> Sou
         return open_npy(name, path, data)
     if data.startswith(b"PK"):
         return open_npz(name, path if path is not None else io.BytesIO(data))
+    if is_safetensors(data):
+        return open_safetensors(name, path, data)
+    return _open_text(name, path, data, as_list)
+
+
+def _open_text(name: str, path: Path | None, data: bytes, as_list: bool) -> Source:
+    """Open text by its ending; as a list of rows, it may also be lines."""
+
+    def text() -> IO[bytes]:
+        return io.BytesIO(data) if path is None else path.open("rb")
+
+    def native() -> str | pa.BufferReader:
+        return pa.BufferReader(data) if path is None else native_file(path)
+
+    if data and name.lower().endswith(TEXT_SUFFIXES):
+        lines = as_list and name.lower().endswith((".csv", ".tsv"))
+        with reading(name):
+            if not lines or LISTED & set(header_names(name, text)):
+                return open_text_table(name, text, native)
     if as_list:
-        return open_text(name, data if path is None else path.read_bytes())
+        return open_lines(name, data if path is None else path.read_bytes())
     raise InputError(
-        f"{name}: is neither Parquet, Arrow, NPY nor NPZ",
-        hint="text formats (CSV, JSONL) have to be converted first",
+        f"{name}: is none of {KINDS}",
+        hint="text is read by its ending: .csv and .tsv with a header, .jsonl with an object in "
+        "each line",
     )
 
 
-def native_file(path: Path) -> str | pa.BufferReader:
+def native_file(path: Place) -> str | pa.NativeFile:
     """Return what pyarrow can open: the path, or the contents where it cannot take the path.
 
     Never a Python file object: pyarrow reads those on threads of its own, and such a thread that
     is still alive when Python ends aborts the process.
     """
+    if isinstance(path, Remote):
+        return path.open_file()
     try:
         str(path).encode()
     except UnicodeEncodeError:

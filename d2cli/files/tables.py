@@ -1,4 +1,4 @@
-"""Tables as sources: Parquet files, Arrow record batches, lists of rows as text."""
+"""Tables as sources: Parquet files, Arrow record batches, lines of text."""
 
 import mmap
 from collections.abc import Iterator
@@ -6,8 +6,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.csv
-import pyarrow.json
 import pyarrow.parquet as pq
 
 from d2cli.files.column import Column, ColumnKind, Header
@@ -48,7 +46,7 @@ class ParquetSource:
     n_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.columns = _columns_of(self.file.schema_arrow)
+        self.columns = columns_of(self.file.schema_arrow)
         self.n_rows = int(self.file.metadata.num_rows)
 
     def batches(self, column: str) -> Iterator[pa.Array]:
@@ -66,7 +64,7 @@ class ParquetSource:
 
     def header(self, column: str) -> Header:
         """Return rows and type of a list column."""
-        return _header(self.file.schema_arrow.field(column).type, self.n_rows)
+        return header_of(self.file.schema_arrow.field(column).type, self.n_rows)
 
     def width(self, column: str) -> int:
         """Return the width of a list column."""
@@ -76,15 +74,16 @@ class ParquetSource:
                 batch.column(batch.schema.get_field_index(column))
                 for batch in self.file.iter_batches(batch_size=FIRST_ROWS, columns=only)
             )
-            return _width(self.file.schema_arrow.field(column).type, first)
+            return width_of(self.file.schema_arrow.field(column).type, first)
 
 
-def _header(kind: pa.DataType, n_rows: int) -> Header:
+def header_of(kind: pa.DataType, n_rows: int) -> Header:
+    """Return what a list type says of a column of vectors."""
     value = _plain(kind).value_type
     return Header(n_rows, np.dtype(value.to_pandas_dtype()), mapped=False, in_table=True)
 
 
-def _width(kind: pa.DataType, batches: Iterator[pa.Array]) -> int:
+def width_of(kind: pa.DataType, batches: Iterator[pa.Array]) -> int:
     """Return the length of all lists, or of the first that is not null."""
     if pa.types.is_fixed_size_list(_plain(kind)):
         return int(_plain(kind).list_size)
@@ -116,7 +115,7 @@ def _row_bytes(file: pq.ParquetFile, column: str) -> int:
 
 @dataclass
 class ArrowSource:
-    """Record batches: an Arrow IPC file or stream, or a table read from text.
+    """Record batches: an Arrow IPC file or stream, or lines of text.
 
     ``data`` is what they lie in: bytes, or the memory map of a file.
     """
@@ -129,7 +128,7 @@ class ArrowSource:
     n_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
-        self.columns = _columns_of(self.schema)
+        self.columns = columns_of(self.schema)
         self.n_rows = sum(part.num_rows for part in self.parts)
 
     def batches(self, column: str) -> Iterator[pa.Array]:
@@ -146,12 +145,12 @@ class ArrowSource:
 
     def header(self, column: str) -> Header:
         """Return rows and type of a list column."""
-        return _header(self.schema.field(column).type, self.n_rows)
+        return header_of(self.schema.field(column).type, self.n_rows)
 
     def width(self, column: str) -> int:
         """Return the width of a list column."""
         at = self.schema.get_field_index(column)
-        return _width(self.schema.field(column).type, (part.column(at) for part in self.parts))
+        return width_of(self.schema.field(column).type, (part.column(at) for part in self.parts))
 
 
 def open_arrow(name: str, data: bytes | mmap.mmap) -> ArrowSource:
@@ -166,24 +165,16 @@ def open_arrow(name: str, data: bytes | mmap.mmap) -> ArrowSource:
         return ArrowSource(name, stream.schema, list(stream), data)
 
 
-def open_text(name: str, data: bytes) -> ArrowSource:
-    """Open a list of rows as text: CSV with a known header, JSON lines, else one a line."""
+def open_lines(name: str, data: bytes) -> ArrowSource:
+    """Open text as a table with one column, called "", of lines that are not empty."""
     with reading(name):
-        text = data.decode("utf-8-sig")
-        header = text.split("\n", 1)[0].replace('"', "").strip().split(",")
-        types = {"id": pa.large_string(), "uid": pa.large_string(), "row": pa.int64()}
-        if name.lower().endswith(".csv") and types.keys() & set(header):
-            options = pa.csv.ConvertOptions(column_types=types)
-            table = pa.csv.read_csv(pa.BufferReader(data), convert_options=options)
-        elif name.lower().endswith(".jsonl"):
-            table = pa.json.read_json(pa.BufferReader(data))
-        else:
-            lines = text.replace("\r\n", "\n").split("\n")
-            table = pa.table({"": pa.array([line for line in lines if line], pa.large_string())})
+        lines = data.decode("utf-8-sig").replace("\r\n", "\n").split("\n")
+    table = pa.table({"": pa.array([line for line in lines if line], pa.large_string())})
     return ArrowSource(name, table.schema, table.to_batches())
 
 
-def _columns_of(schema: pa.Schema) -> dict[str, Column]:
+def columns_of(schema: pa.Schema) -> dict[str, Column]:
+    """Return the columns of a table by name, and what each could be."""
     written_by_d2 = b"d2" in (schema.metadata or {})
     twice = {name for name in schema.names if schema.names.count(name) > 1}
     return {

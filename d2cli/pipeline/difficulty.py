@@ -1,7 +1,6 @@
 """``d2 difficulty``: a training log, a graph or embeddings to difficulty columns."""
 
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -22,6 +21,7 @@ from d2cli.files.inputs import read_embedding, read_group, refuse_known_source, 
 from d2cli.files.logs import DynamicsLog
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
+from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import difficulty_table, graph_of, ids_of
 from d2cli.params import AUTO, DynamicsParams, LogValues, PrototypeParams
@@ -290,12 +290,12 @@ def run_prototypes(
 
 def _check_output(output: str) -> None:
     if output != STDIN:
-        check_suffix(Path(output), ARTIFACT_SUFFIXES, "difficulty columns")
+        check_suffix(as_place(output), ARTIFACT_SUFFIXES, "difficulty columns")
 
 
 def _publish(
     run: Run,
-    place: Path | None,
+    place: Place | None,
     parameters: dict[str, Any],
     inputs: dict[str, str],
     ids: Any,  # noqa: ANN401

@@ -12,6 +12,7 @@ from typing import Any
 from d2cli.files.artifacts import Artifact, Kind, peek_artifact, stage_key
 from d2cli.files.digests import digest_labels
 from d2cli.files.inputs import FoundEmbedding
+from d2cli.files.remote import Place
 from d2cli.params import GraphParams
 from d2cli.pipeline.run import STAGE_VERSIONS
 from d2cli.quantities import size_text
@@ -57,9 +58,9 @@ class Forecast:
         return {name: getattr(self, name) for name in names}
 
 
-def standing_artifacts(kind: Kind, output: Path | None, folder: Path | None) -> list[Artifact]:
+def standing_artifacts(kind: Kind, output: Place | None, folder: Path | None) -> list[Artifact]:
     """Return what is at the output or, without one, in the cache folder: metadata, not verified."""
-    paths: Iterable[Path] = ()
+    paths: Iterable[Place] = ()
     if output is not None:
         paths = [output]
     elif folder is not None:

@@ -9,6 +9,7 @@ from d2cli.files.artifacts import Artifact, seal, stage_key, to_stream
 from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
+from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
 from d2cli.params import GraphParams
@@ -153,9 +154,9 @@ def _find(
     id_: str | None,
     within: str | None,
     output: str,
-) -> tuple[FoundEmbedding, Path | None]:
+) -> tuple[FoundEmbedding, Place | None]:
     """Find the vectors and the place of the graph."""
     if output != STDIN:
-        check_suffix(Path(output), ARTIFACT_SUFFIXES, "a graph")
+        check_suffix(as_place(output), ARTIFACT_SUFFIXES, "a graph")
     found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
     return found, checked_place(run, output)

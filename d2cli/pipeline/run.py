@@ -18,6 +18,7 @@ from d2cli.errors import ParameterError, ResourceError
 from d2cli.files import cache
 from d2cli.files.artifacts import Artifact, Kind, write_artifact
 from d2cli.files.publish import check_output
+from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN, Sources
 from d2cli.quantities import size_text
 from d2cli.stages.parallel import Progress, no_progress
@@ -69,16 +70,16 @@ class Run:
     max_memory: int | None = None
     room: Room = IN_MEMORY
 
-    def inputs(self, *refs: str | None) -> list[Path]:
+    def inputs(self, *refs: str | Place | None) -> list[Place]:
         """Return every file this run reads: those opened, and artifacts named by ``refs``."""
-        return [*self.sources.paths, *(Path(ref) for ref in refs if ref and ref != STDIN)]
+        return [*self.sources.paths, *(as_place(ref) for ref in refs if ref and ref != STDIN)]
 
 
 def run_stage(
     run: Run,
     kind: Kind,
     key: str,
-    place: Path | None,
+    place: Place | None,
     make: Callable[[], Artifact],
     *,
     graph_path: str | None = None,
@@ -115,7 +116,7 @@ def run_stage(
     return artifact
 
 
-def _put(run: Run, place: Path, artifact: Artifact, in_cache: bool) -> Artifact:
+def _put(run: Run, place: Place, artifact: Artifact, in_cache: bool) -> Artifact:
     try:
         return write_artifact(place, artifact)
     except ResourceError as error:
@@ -175,9 +176,10 @@ def run_cached(
         return run_stage(run, kind, key, place, make, in_cache=True, **more)
 
 
-def checked_place(run: Run, output: str | None, *refs: str | None) -> Path | None:
-    """Return the output's path if it can be written and is no input; None for standard output."""
+def checked_place(run: Run, output: str | None, *refs: str | Place | None) -> Place | None:
+    """Return the output's place if it can be written and is no input; None for standard output."""
     if output is None or output == STDIN:
         return None
-    check_output(Path(output), run.inputs(*refs))
-    return Path(output)
+    place = as_place(output)
+    check_output(place, run.inputs(*refs))
+    return place

@@ -2,7 +2,6 @@
 
 import os
 from dataclasses import asdict, dataclass, replace
-from pathlib import Path
 from typing import Any
 
 from numpy.typing import NDArray
@@ -22,6 +21,7 @@ from d2cli.files.inputs import (
 )
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
+from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, ids_of, scores_results, scores_table
 from d2cli.params import PROBE, Direction, ScoreParams
@@ -162,6 +162,16 @@ def check_judge(params: ScoreParams, labels: str | None, embedding: str | None) 
         raise ParameterError("--prune-hardest probe needs a rate", hint="add --rate")
 
 
+def _way_to_graph(place: Place | None, graph_ref: str) -> str | None:
+    """Return the path from scores to their graph; None if there is none, and it comes along."""
+    graph = as_place(graph_ref)
+    if isinstance(place, Remote):
+        return place.way_to(graph) if isinstance(graph, Remote) else None
+    if place is None or isinstance(graph, Remote) or not graph.is_file():
+        return None
+    return os.path.relpath(os.path.realpath(graph), os.path.realpath(place.parent))
+
+
 def run_score(
     run: Run,
     graph_ref: str,
@@ -195,7 +205,7 @@ def run_score(
         Parquet file, or "-" for an Arrow stream on standard output.
     """
     if output != STDIN:
-        check_suffix(Path(output), ARTIFACT_SUFFIXES, "a scores file")
+        check_suffix(as_place(output), ARTIFACT_SUFFIXES, "a scores file")
     check_judge(params, labels, embedding)
     graph = read_artifact(graph_ref, "graph")
     rows = rows_like(graph.name, graph.table.num_rows, ids_of(graph), id_)
@@ -210,10 +220,7 @@ def run_score(
     if place is not None:
         refuse_known_source(place, [graph])
     scoring = Scoring(graph, column, params.for_score(margin=column.margin), budgets, judge)
-    if place is None or not Path(graph_ref).is_file():  # no path to find it by: it comes along
-        path = None
-    else:
-        path = os.path.relpath(os.path.realpath(graph_ref), os.path.realpath(place.parent))
+    path = _way_to_graph(place, graph_ref)
 
     def make() -> Artifact:
         scores = scoring.make(run)

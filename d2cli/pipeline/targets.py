@@ -1,12 +1,12 @@
 """Where the result of a selecting command goes."""
 
 from dataclasses import dataclass
-from pathlib import Path
+from typing import Any
 
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
+from d2cli.files.html import NO_PICTURES, Pictures
 from d2cli.files.outputs import (
-    REPORT_SUFFIXES,
     SELECTION_SUFFIXES,
     check_suffix,
     in_order,
@@ -14,7 +14,10 @@ from d2cli.files.outputs import (
     to_lines,
 )
 from d2cli.files.publish import check_output, write_bytes, write_stdout
+from d2cli.files.remote import Place, as_place
+from d2cli.files.reports import REPORT_SUFFIXES, is_current, render
 from d2cli.files.sources import STDIN
+from d2cli.files.summaries import append_summary, summary_file
 from d2cli.pipeline.run import Run, checked_place
 
 ORDERS = ("row", "rank")
@@ -31,21 +34,29 @@ class Targets:
         rows go if it is left out and ``as_json`` is not set.
     order : {"row", "rank"}
         Of outputs other than Parquet.
-    report : Path or None
-        ``.json`` or ``.md``.
+    report : str, Path, Remote or None
+        ``.json``, ``.md`` or ``.html``.
     as_json : bool
         The report goes to standard output.
+    summary : bool
+        The report is appended to the CI's summary, as Markdown.
     """
 
     output: str | None = None
     order: str = "row"
-    report: Path | None = None
+    report: str | Place | None = None
     as_json: bool = False
+    summary: bool = False
 
     @property
-    def file(self) -> Path | None:
+    def file(self) -> Place | None:
         """The file that the rows go to, if it is one."""
-        return None if self.output is None or self.output == STDIN else Path(self.output)
+        return None if self.output is None or self.output == STDIN else as_place(self.output)
+
+    @property
+    def report_file(self) -> Place | None:
+        """The file that the report goes to."""
+        return None if self.report is None else as_place(self.report)
 
     @property
     def suffix(self) -> str:
@@ -76,14 +87,38 @@ class Targets:
             raise ParameterError(
                 "--json needs standard output", hint="send the rows to a file with -o"
             )
-        if self.report is not None:
-            check_suffix(self.report, REPORT_SUFFIXES, "a report")
+        if self.report_file is not None:
+            check_suffix(self.report_file, REPORT_SUFFIXES, "a report")
+        if self.summary:
+            summary_file()
 
-    def check_places(self, run: Run, *refs: str | None) -> None:
+    def check_places(self, run: Run, *refs: str | Place | None) -> None:
         """Refuse places that cannot be written or that hold an input; ``refs`` are artifacts."""
         place = checked_place(run, self.output, *refs)
-        if self.report is not None:
-            check_output(self.report, [*run.inputs(*refs), *([place] if place else [])])
+        if self.report_file is not None:
+            check_output(self.report_file, [*run.inputs(*refs), *([place] if place else [])])
+
+    @property
+    def report_suffix(self) -> str:
+        """The report's format in lower case; empty without a report file."""
+        return "" if self.report_file is None else self.report_file.suffix.lower()
+
+    @property
+    def any_report(self) -> bool:
+        """Whether the report goes anywhere."""
+        return self.report_file is not None or self.as_json or self.summary
+
+    def lacks_report(self, key: str) -> bool:
+        """Return whether a report is still to be written for the selection with this key."""
+        stale = self.report_file is not None and not is_current(self.report_file, key)
+        return stale or self.as_json or self.summary
+
+    def write_report(self, report: dict[str, Any], pictures: Pictures = NO_PICTURES) -> None:
+        """Write the report wherever it goes but to standard output."""
+        if self.report_file is not None:
+            write_bytes(self.report_file, render(report, self.report_suffix, pictures))
+        if self.summary:
+            append_summary(render(report, ".md").decode())
 
     def write_rows(self, selection: Artifact) -> bool:
         """Write the rows, unless as Parquet; return whether a file was changed."""
