@@ -5,7 +5,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
+from numpy.typing import NDArray
+
 from d2cli.files import cache
+from d2cli.files.excerpts import Excerpts, find_excerpts
 from d2cli.files.inputs import (
     DifficultyColumn,
     FoundEmbedding,
@@ -22,7 +25,7 @@ from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.planning import DryRun, plan_of, settle
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
 from d2cli.pipeline.score import Judge, Scoring, check_judge
-from d2cli.pipeline.selection import Pick, Selected, finish
+from d2cli.pipeline.selection import Pick, Selected, check_show, finish
 from d2cli.pipeline.settings import settings_for_prune
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.room import release
@@ -38,6 +41,7 @@ class Inputs:
     budgets: Labels | None
     labels: Labels | None
     wishes: Wishes
+    shown: Excerpts | None
     graph: GraphParams
     score: ScoreParams
     select: SelectParams
@@ -79,8 +83,12 @@ def run_prune(
         lambda: scoring.make(run),
         graph_path=Path(graph.name).name if folder is not None else None,
     )
-    pick = Pick(graph, scores, inputs.select, inputs.budgets, inputs.wishes)
-    return finish(run, pick, targets, lambda: folder)
+    pick = Pick(graph, scores, inputs.select, inputs.budgets, inputs.wishes, inputs.shown)
+
+    def read_again() -> NDArray[Any]:
+        return inputs.found.read(run.room).vectors
+
+    return finish(run, pick, targets, lambda: folder, read_again)
 
 
 def plan_run_prune(
@@ -156,6 +164,7 @@ def _read(
     labels: str | None = None,
     include: str | None = None,
     exclude: str | None = None,
+    show: str | None = None,
 ) -> Inputs:
     """Read everything but the vectors, and refuse what cannot be done.
 
@@ -164,11 +173,13 @@ def _read(
     ``given``, the options that the user named.
     """
     targets.check()
+    check_show(show, targets)
     found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
     rows = found.rows
     column = read_difficulty(run.sources, difficulty, rows, harder)
     budgets = read_group(run.sources, group, rows) if group else None
     wishes = read_wishes(run.sources, include, exclude, rows)
+    shown = find_excerpts(run.sources, show, rows, rows.source) if show else None
     select_params.budget(rows.n_rows)  # refuse an impossible budget before any work
     rate = select_params.rate_of(rows.n_rows)
     if settings is not None:
@@ -181,7 +192,7 @@ def _read(
     column.orient(shift=score_params.shift)  # refuse bad values before the graph is built
     targets.check_places(run)
     return Inputs(
-        found, column, budgets, classes, wishes, graph_params, score_params, select_params
+        found, column, budgets, classes, wishes, shown, graph_params, score_params, select_params
     )
 
 

@@ -1,15 +1,17 @@
 """``d2 select``: scores to the rows to keep and a report."""
 
-import os
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
 
-from d2cli.errors import ArtifactError
+from numpy.typing import NDArray
+
+from d2cli.errors import ArtifactError, ParameterError
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key
 from d2cli.files.digests import digest_array
+from d2cli.files.excerpts import Excerpts, find_excerpts
 from d2cli.files.inputs import (
     Labels,
     read_group,
@@ -17,8 +19,8 @@ from d2cli.files.inputs import (
     refuse_known_source,
     rows_like,
 )
-from d2cli.files.publish import write_bytes
-from d2cli.files.reports import is_current, render, report_of
+from d2cli.files.remote import Place, as_place, place_beside
+from d2cli.files.reports import report_of, shown_rows, with_texts
 from d2cli.files.stages import (
     graph_of,
     ids_of,
@@ -28,6 +30,7 @@ from d2cli.files.stages import (
     selection_table,
 )
 from d2cli.params import AUTO, ScoreParams, SelectParams
+from d2cli.pipeline.pictures import draw
 from d2cli.pipeline.run import (
     COMPUTED,
     STAGE_VERSIONS,
@@ -77,6 +80,7 @@ class Pick:
     params: SelectParams
     group: Labels | None
     wishes: Wishes
+    shown: Excerpts | None = None
 
     @property
     def inputs(self) -> dict[str, str]:
@@ -130,7 +134,10 @@ class Pick:
             score_kernel=self.scores.meta["parameters"]["kernel"],
             seed=self.params.seed,
         )
-        return report_of(figures, self.graph, self.scores, selection, run.stages)
+        report = report_of(figures, self.graph, self.scores, selection, run.stages)
+        if self.shown is None:
+            return report
+        return with_texts(report, self.shown.title, self.shown.of(shown_rows(report)))
 
 
 def run_select(
@@ -145,6 +152,7 @@ def run_select(
     include: str | None = None,
     exclude: str | None = None,
     id_: str | None = None,
+    show: str | None = None,
     targets: Targets,
     cache_dir: str | None = None,
 ) -> Selected:
@@ -168,12 +176,15 @@ def run_select(
         COLREFs.
     include, exclude : str, optional
         Lists of ids or rows.
+    show : str, optional
+        COLREF of texts or image paths for the report.
     targets : Targets
         Where the result goes.
     cache_dir : str, optional
         Where the selection is kept for outputs that carry no key.
     """
     targets.check()
+    check_show(show, targets)
     scores = read_artifact(scores_ref, "scores")
     graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
     if settings is not None:
@@ -189,6 +200,7 @@ def run_select(
         params,
         read_group(run.sources, group, rows) if group else None,
         read_wishes(run.sources, include, exclude, rows),
+        find_excerpts(run.sources, show, rows, None) if show else None,
     )
     targets.check_places(run, scores_ref, found_at)
     if targets.file is not None:
@@ -197,22 +209,30 @@ def run_select(
     return finish(run, pick, targets, lambda: open_cache_folder(run, cache_dir))
 
 
+def check_show(show: str | None, targets: Targets) -> None:
+    """Refuse a column to show where there is no report to show it in."""
+    if show and not targets.any_report:
+        raise ParameterError(
+            "--show puts texts or images into a report, and none is asked for",
+            hint="add --report report.html, --summary or --json",
+        )
+
+
 def _graph_of_scores(
     scores: Artifact, scores_ref: str, graph_ref: str | None
-) -> tuple[Artifact, str | None]:
-    """Return the graph that scores were made from, and the path it was read from."""
-    place = graph_ref
+) -> tuple[Artifact, str | Place | None]:
+    """Return the graph that scores were made from, and the place it was read from."""
+    place: str | Place | None = graph_ref
     if place is None and scores.graph is not None:
         graph = scores.graph
     else:
         if place is None and scores.graph_path is not None:
-            folder = Path(os.path.realpath(scores_ref)).parent
-            place = os.path.normpath(folder / scores.graph_path)
+            place = place_beside(scores_ref, scores.graph_path)
         if place is None:
             raise ArtifactError(
                 f"{scores.name}: does not say where its graph is", hint="name it with --graph"
             )
-        if not Path(place).exists() and graph_ref is None:
+        if graph_ref is None and not as_place(place).exists():
             raise ArtifactError(
                 f"{scores.name}: its graph {place} is not there any more",
                 hint="name the graph with --graph, or make the scores again",
@@ -261,9 +281,16 @@ def _note_other_rate(run: Run, scores: Artifact, params: SelectParams) -> None:
 
 
 def finish(
-    run: Run, pick: Pick, targets: Targets, open_cache: Callable[[], Path | None]
+    run: Run,
+    pick: Pick,
+    targets: Targets,
+    open_cache: Callable[[], Path | None],
+    read_vectors: Callable[[], NDArray[Any]] | None = None,
 ) -> Selected:
-    """Select, then write the rows and the report."""
+    """Select, then write the rows and the report.
+
+    ``read_vectors`` returns the vectors (n, d) of all rows as they are stored, for a map of them.
+    """
     n = pick.scores.table.num_rows
 
     def make() -> Artifact:
@@ -274,13 +301,33 @@ def finish(
     else:
         artifact = run_cached(run, open_cache(), "selection", pick.key, make)
     status = run.stages[-1]["status"]
-    stale = targets.report is not None and not is_current(targets.report, artifact.key)
-    wanted = targets.as_json or stale or status == COMPUTED
+    asked = targets.lacks_report(artifact.key) or (pick.shown is not None and targets.any_report)
     if targets.write_rows(artifact):
         status = COMPUTED
     kept = artifact.table.num_rows
+    wanted = asked or run.stages[-1]["status"] == COMPUTED
     figures = partial(pick.report, run, artifact) if wanted else None
     done = Selected(n, kept, 1 - kept / n, status, figures)
-    if targets.report is not None and done.report is not None:
-        write_bytes(targets.report, render(done.report, targets.report.suffix.lower()))
+    if wanted and (targets.report is not None or targets.summary) and done.report is not None:
+        publish_report(run, pick, artifact, done.report, targets, read_vectors)
     return done
+
+
+def publish_report(
+    run: Run,
+    pick: Pick,
+    selection: Artifact,
+    report: dict[str, Any],
+    targets: Targets,
+    read_vectors: Callable[[], NDArray[Any]] | None,
+) -> None:
+    """Write a report, with pictures where its format holds them."""
+    if targets.report_suffix != ".html":
+        targets.write_report(report)
+        return
+    metric = pick.graph.meta["parameters"]["metric"]
+    folder = pick.shown.folder if pick.shown else None
+    kept, seed = selection_of(selection, None).kept, pick.params.seed
+    targets.write_report(
+        report, draw(run, report, kept, folder, read_vectors, metric=metric, seed=seed)
+    )

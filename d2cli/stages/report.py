@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from d2cli.params import Kernel
 from d2cli.stages.baseline import random_selection
+from d2cli.stages.gallery import nearest_kept, pick_examples
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import edge_weights
@@ -19,6 +20,7 @@ RANDOM_SELECTIONS = 3
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 HISTOGRAM_BINS = 20
 NEARLY_ALL = 0.95
+CURVE_POINTS = 200
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,6 +169,60 @@ def count_groups(groups: Groups, kept: NDArray[np.bool_]) -> list[dict[str, Any]
     ]
 
 
+def pick_curve(scores: NDArray[np.float64]) -> dict[str, list[Any]]:
+    """Return the scores of about 200 picks, evenly spread over the ranks.
+
+    Parameters
+    ----------
+    scores : float64 array, shape (budget,)
+        Of each pick, by rank.
+
+    Returns
+    -------
+    dict
+        "ranks", ascending, with the first, the last and the first negative one, and the one before
+        it; "scores", None where one is not finite.
+    """
+    ranks = np.linspace(0, len(scores) - 1, min(CURVE_POINTS, len(scores))).round().astype(int)
+    negative = scores < 0
+    if negative.any():
+        turn = int(negative.argmax())
+        ranks = np.unique(np.append(ranks, [max(turn - 1, 0), turn]))
+    shown = [float(score) if np.isfinite(score) else None for score in scores[ranks]]
+    return {"ranks": ranks.tolist(), "scores": shown}
+
+
+def describe_examples(
+    graph: KnnGraph, scores: Scores, selection: Selection
+) -> dict[str, list[dict[str, Any]]]:
+    """Describe the rows of the gallery; see `d2cli.stages.gallery.Gallery`.
+
+    Returns
+    -------
+    dict
+        For each kind a list of "row", "rank" (None where dropped), "difficulty", "in_pool" and
+        "nearest_kept": "row" and "distance", None without a kept neighbour.
+    """
+    kept, adjacency = selection.kept, graph.adjacency
+
+    def describe(row: int) -> dict[str, Any]:
+        near = nearest_kept(adjacency, kept, row)
+        rank = int((selection.rows == row).argmax()) if kept[row] else None
+        return {
+            "row": row,
+            "rank": rank,
+            "difficulty": float(scores.difficulty[row]),
+            "in_pool": bool(scores.pool[row]),
+            "nearest_kept": None if near is None else {"row": near[0], "distance": near[1]},
+        }
+
+    gallery = pick_examples(adjacency, scores.difficulty, kept)
+    return {
+        kind: [describe(int(row)) for row in getattr(gallery, kind)]
+        for kind in ("hardest_kept", "hardest_dropped", "most_redundant")
+    }
+
+
 def compare_with_random(
     graph: KnnGraph,
     scores: Scores,
@@ -269,6 +325,7 @@ def summarize(
         "picks": {
             "negative_share": float(negative.mean()),
             "first_negative_rank": int(negative.argmax()) if negative.any() else None,
+            "curve": pick_curve(selection.scores),
         },
         "coverage": vars(cover(graph, kept)),
         "random": compare_with_random(graph, scores, selection, candidate, seed=seed),
@@ -282,4 +339,5 @@ def summarize(
             "groups": graph.groups.n_groups if graph.groups else None,
         },
         "warnings": weight_warnings(weights),
+        "examples": describe_examples(graph, scores, selection),
     }

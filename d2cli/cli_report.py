@@ -1,0 +1,119 @@
+"""``d2 report``: parse and call."""
+
+from typing import Annotated
+
+import typer
+
+from d2cli import options as opt
+
+SelectionFile = Annotated[
+    str,
+    typer.Argument(
+        metavar="SELECTION",
+        help="Parquet file of a selection; - or nothing: standard input.",
+        show_default=False,
+    ),
+]
+Scores = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Scores that the selection was made from. Left out: looked for in the cache.",
+        show_default=False,
+    ),
+]
+Graph = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE",
+        help="Graph of the scores. Left out: where they found it, else looked for in the cache.",
+        show_default=False,
+    ),
+]
+Source = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="File of the data, for --show, the groups, and the vectors of a map.",
+        show_default=False,
+    ),
+]
+Embedding = Annotated[
+    str | None,
+    typer.Option(
+        "--embedding",
+        "-e",
+        metavar="COLREF",
+        help="Vectors for a map (.html only). Left out: the only ones that --source has.",
+        show_default=False,
+    ),
+]
+Group = Annotated[
+    str | None,
+    typer.Option(
+        metavar="COLREF",
+        help="Groups that the selection was made with. Left out: found in the graph or --source.",
+        show_default=False,
+    ),
+]
+Include = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="The list that --include named, if one did.", show_default=False
+    ),
+]
+Exclude = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FILE", help="The list that --exclude named, if one did.", show_default=False
+    ),
+]
+Output = Annotated[
+    str | None,
+    typer.Option(
+        "--output",
+        "-o",
+        metavar="FILE",
+        help=".html, .md or .json; - or nothing: Markdown on standard output.",
+        show_default=False,
+    ),
+]
+
+
+def report(
+    selection: SelectionFile = "-",
+    scores: Scores = None,
+    graph: Graph = None,
+    source: Source = None,
+    embedding: Embedding = None,
+    group: Group = None,
+    include: Include = None,
+    exclude: Exclude = None,
+    id_: opt.Id = None,
+    show: opt.Show = None,
+    output: Output = None,
+    summary: opt.Summary = False,
+    cache_dir: opt.CacheDir = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> None:
+    """Render the report of a selection again, from the files that it was made from.
+
+    \b
+      d2 report keep.parquet -o report.html --source train.parquet --show text
+      d2 report keep.parquet --scores scores.parquet -o report.md
+      d2 report keep.parquet --summary
+    """
+    from d2cli import commands, commands_report
+
+    commands_report.report(
+        selection,
+        commands_report.ReportRefs(
+            scores, graph, source, embedding, group, include, exclude, id_, show
+        ),
+        output=output,
+        as_json=json,
+        summary=summary,
+        cache_dir=cache_dir,
+        setting=commands.Setting(None, False, quiet),
+    )

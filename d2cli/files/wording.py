@@ -1,0 +1,126 @@
+"""What reports say in every format: numbers, short sentences, and text from the data cut to fit."""
+
+from typing import Any
+
+LONGEST_NAME = 60  # characters of a name from the data
+JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # of some scripts and of emoji
+
+
+def number(value: float | None) -> str:
+    """Return four digits of a number; "-" for none."""
+    return "-" if value is None else f"{value:.4g}"
+
+
+def percent(value: float | None) -> str:
+    """Return a share as a percentage; "-" for none."""
+    return "-" if value is None else f"{100 * value:.1f} %"
+
+
+def printable(text: str) -> str:
+    """Return text on one line: white space as blanks, other control characters replaced.
+
+    Marks that change the direction of what follows are control characters as well.
+    """
+    return "".join(
+        c
+        if c.isprintable() or c in JOINERS
+        else " "
+        if c.isspace()
+        else "\N{REPLACEMENT CHARACTER}"
+        for c in text
+    )
+
+
+def shorten(text: str, most: int = LONGEST_NAME) -> str:
+    """Cut text to a number of characters, the last of which then is an ellipsis."""
+    return text if len(text) <= most else text[: most - 1] + "\N{HORIZONTAL ELLIPSIS}"
+
+
+def shortened(value: Any) -> Any:  # noqa: ANN401
+    """Return plain JSON with every text in it cut."""
+    if isinstance(value, dict):
+        return {shorten(str(key)): shortened(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [shortened(inner) for inner in value]
+    return shorten(value, 2 * LONGEST_NAME) if isinstance(value, str) else value
+
+
+def beside_random(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return the figures that a selection and random ones share: what, selection, random."""
+    ours, theirs = report["coverage"], report["random"]["coverage"]
+    harder, other = report["difficulty"]["kept"], report["random"]["difficulty"]
+    rows = [("difficulty of kept rows, mean", number(harder["mean"]), number(other.get("mean")))]
+    for name, what, show in (
+        ("dropped_covered", "dropped rows with a kept neighbor", percent),
+        ("dropped_distance", "  mean distance to the nearest one", number),
+        ("kept_touching", "kept rows with a kept neighbor", percent),
+        ("kept_distance", "  mean distance to the nearest one", number),
+    ):
+        rows.append((what, show(ours[name]), show(theirs[name])))
+    return rows
+
+
+def method_of(report: dict[str, Any]) -> str:
+    """Return the method that picked; the random one is told from the baseline by "drawn"."""
+    method = str(report["parameters"]["select"]["method"])
+    return "drawn" if method == "random" else method
+
+
+def recall_text(report: dict[str, Any]) -> str:
+    """Return the recall and how it is known."""
+    graph = report["graph"]
+    recall, k = graph["recall"], graph["neighbors"]
+    if not recall["sample_size"]:
+        return f"recall@{k} 1 (exact search)"
+    below = (
+        "" if recall["value"] >= recall["target"] else f", below the target {recall['target']:g}"
+    )
+    return f"recall@{k} {recall['value']:.3f} (measured on {recall['sample_size']:,} rows{below})"
+
+
+def direction_text(report: dict[str, Any]) -> str:
+    """Return the name, direction and shift of the difficulty."""
+    difficulty = report["difficulty"]
+    if difficulty["direction"] == "uniform":
+        return "uniform (every row 1)"
+    sign = "" if difficulty["direction"] == "high" else "-"
+    name = difficulty["name"] or "the given values"
+    shift = difficulty["shift"]
+    formula = f"{sign}{name}" + (f" {'+' if shift > 0 else '-'} {abs(shift):.6g}" if shift else "")
+    return f"{name}, harder when {difficulty['direction']} (difficulty = {formula})"
+
+
+def random_text(report: dict[str, Any]) -> str:
+    """Return what the random figures are."""
+    random = report["random"]
+    return (
+        f"Random: mean of {random['selections']} selections of the same size and groups, "
+        f"from seed {random['seed']}."
+    )
+
+
+# The kinds of example rows, in the order of reports: their title, and what they are.
+EXAMPLES = {
+    "hardest_kept": ("Hardest kept", "The kept rows of highest difficulty."),
+    "hardest_dropped": (
+        "Hardest dropped",
+        "The dropped rows of highest difficulty. Those that --prune-hardest cut off were never "
+        "in the pool.",
+    ),
+    "most_redundant": (
+        "Most redundant dropped",
+        "The dropped rows nearest to a kept neighbor, which stands for them.",
+    ),
+}
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Return the id of an example row, or its number where there are no ids."""
+    return f"row {row['row']:,}" if row.get("id") is None else str(row["id"])
+
+
+def fate_of(row: dict[str, Any]) -> str:
+    """Return "rank 3", "dropped" or "cut off" for an example row."""
+    if row["rank"] is not None:
+        return f"rank {row['rank']:,}"
+    return "dropped" if row["in_pool"] else "cut off"

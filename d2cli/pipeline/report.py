@@ -1,0 +1,275 @@
+"""``d2 report``: the report of a selection again, from the files that it was made from."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files.alignment import Rows
+from d2cli.files.artifacts import Artifact, Kind, column_of, peek, read_artifact
+from d2cli.files.cache import cache_folder
+from d2cli.files.colref import only_column
+from d2cli.files.column import Source
+from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.excerpts import Excerpts, find_excerpts
+from d2cli.files.inputs import Labels, read_group, read_vectors_of, read_wishes, rows_like
+from d2cli.files.remote import place_beside
+from d2cli.files.stages import ids_of
+from d2cli.params import SelectParams
+from d2cli.pipeline.run import Run
+from d2cli.pipeline.selection import Pick, publish_report
+from d2cli.pipeline.targets import Targets
+from d2cli.stages.selection import Wishes
+
+
+@dataclass(frozen=True)
+class ReportRefs:
+    """What the user names beside the selection; None where it is to be found.
+
+    Attributes
+    ----------
+    scores, graph : str or None
+        Files.
+    source : str or None
+        File of the data, whose columns the others may name.
+    embedding, group, show, id_ : str or None
+        COLREFs.
+    include, exclude : str or None
+        Lists of ids or rows.
+    """
+
+    scores: str | None = None
+    graph: str | None = None
+    source: str | None = None
+    embedding: str | None = None
+    group: str | None = None
+    include: str | None = None
+    exclude: str | None = None
+    id_: str | None = None
+    show: str | None = None
+
+
+def run_report(
+    run: Run,
+    selection_ref: str,
+    refs: ReportRefs,
+    *,
+    targets: Targets,
+    cache_dir: str | None = None,
+) -> dict[str, Any]:
+    """Compute the report of a selection and publish it.
+
+    Parameters
+    ----------
+    run : Run
+    selection_ref : str
+        Parquet file of a selection, or "-".
+    refs : ReportRefs
+    targets : Targets
+        Where the report goes; rows go nowhere.
+    cache_dir : str, optional
+        The cache folder that scores and graph are looked for in.
+
+    Returns
+    -------
+    dict
+        The report.
+
+    Raises
+    ------
+    ArtifactError
+        If something that the selection was made from is not found, or is not what it was made from.
+    """
+    targets.check()
+    if refs.embedding and targets.report_suffix != ".html":
+        raise ParameterError(
+            "--embedding draws a map, which only a report in HTML holds",
+            hint="add -o report.html, or leave out --embedding",
+        )
+    selection = read_artifact(selection_ref, "selection")
+    folder = cache_folder(cache_dir)
+    scores = _made_from(selection, "scores", refs.scores, folder)
+    graph = _graph_of(selection, scores, refs.graph, folder)
+    rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), refs.id_)
+    home = run.sources.open(refs.source) if refs.source else None
+    pick = Pick(
+        graph,
+        scores,
+        _params(selection),
+        _group(run, selection, graph, rows, refs, home),
+        _wishes(run, selection, rows, refs),
+        _shown(run, rows, refs, home),
+    )
+    read_vectors = None
+    if targets.report_suffix == ".html":
+        read_vectors = _vectors(run, graph, rows, refs, home)
+    targets.check_places(run, selection_ref, scores.name, graph.name)
+    report = pick.report(run, selection)
+    if targets.report is not None or targets.summary:
+        publish_report(run, pick, selection, report, targets, read_vectors)
+    return report
+
+
+def _params(selection: Artifact) -> SelectParams:
+    try:
+        return SelectParams(**selection.meta["parameters"])
+    except TypeError as error:
+        raise ArtifactError(
+            f"{selection.name}: has parameters that this version of d2 does not know",
+            hint="make it again, or use the version that made it",
+        ) from error
+
+
+# --- the artifacts --------------------------------------------------------------------------------
+
+
+def _made_from(selection: Artifact, kind: Kind, ref: str | None, folder: Path) -> Artifact:
+    """Return the artifact that a selection was made from: the one named, else from the cache."""
+    digest = selection.meta["inputs"][kind]
+    if ref is not None:
+        return _checked(read_artifact(ref, kind), selection, kind, digest)
+    path = _in_cache(folder, kind, digest)
+    if path is None:
+        what = "the scores file" if kind == "scores" else "the graph"
+        raise ArtifactError(
+            f"{selection.name}: {what} that it was made from (digest {digest[:12]}) is not in the "
+            f"cache folder {folder}",
+            hint=f"name it with --{kind}, or the folder with --cache-dir",
+        )
+    return _checked(read_artifact(str(path), kind), selection, kind, digest)
+
+
+def _in_cache(folder: Path, kind: Kind, digest: str) -> Path | None:
+    """Return the entry of the cache with a digest, by what the entries say of themselves."""
+    entries = sorted(folder.glob(f"{kind}-*.parquet")) if folder.is_dir() else []
+    return next((path for path in entries if peek(path).get("digest") == digest), None)
+
+
+def _checked(found: Artifact, selection: Artifact, kind: Kind, digest: str) -> Artifact:
+    if found.digest != digest:
+        what = "the scores file" if kind == "scores" else "the graph"
+        raise ArtifactError(
+            f"{found.name}: is not {what} that {selection.name} was made from (digest "
+            f"{found.digest[:12]}, expected {digest[:12]})",
+            hint=f"name the right one with --{kind}, or leave it out to look in the cache",
+        )
+    return found
+
+
+def _graph_of(selection: Artifact, scores: Artifact, ref: str | None, folder: Path) -> Artifact:
+    """Return the graph: the one named, that of the scores, or that of the cache."""
+    digest = selection.meta["inputs"]["graph"]
+    if ref is None and scores.graph is not None:
+        return _checked(scores.graph, selection, "graph", digest)
+    if ref is None and scores.graph_path is not None:
+        beside = place_beside(scores.name, scores.graph_path)
+        if beside.is_file() and peek(beside).get("digest") == digest:
+            ref = str(beside)
+    return _made_from(selection, "graph", ref, folder)
+
+
+# --- what else the selection was made from --------------------------------------------------------
+
+
+def _of_source(text: str, refs: ReportRefs, home: Source | None) -> str:
+    """Return a COLREF that says in which file its column is."""
+    return f"{refs.source}::{text}" if home is not None and text in home.columns else text
+
+
+def _group(
+    run: Run,
+    selection: Artifact,
+    graph: Artifact,
+    rows: Rows,
+    refs: ReportRefs,
+    home: Source | None,
+) -> Labels | None:
+    """Return the groups that had budgets: as named, those of the graph, or a column of SOURCE."""
+    digest = selection.meta["inputs"].get("group")
+    if refs.group:
+        labels = read_group(run.sources, _of_source(refs.group, refs, home), rows)
+        if labels.digest != digest:
+            raise ArtifactError(
+                f"{refs.group}: is not the group that {selection.name} was made with",
+                hint="name the column that --group named then"
+                if digest
+                else "leave out --group: the selection was made without groups",
+            )
+        return labels
+    if digest is None:
+        return None
+    if "within" in graph.table.column_names:
+        values = column_of(graph.table, "within")
+        if digest_labels(values) == digest:
+            return Labels(values, digest)
+    for name in _label_columns(home):
+        try:
+            labels = read_group(run.sources, f"{refs.source}::{name}", rows)
+        except InputError:
+            continue  # with nulls, say: no selection was made with it
+        if labels.digest == digest:
+            return labels
+    raise ArtifactError(
+        f"{selection.name}: was made with --group, whose column is not known here",
+        hint="name it with --group FILE::COLUMN, or the data with --source",
+    )
+
+
+def _label_columns(home: Source | None) -> list[str]:
+    columns = [] if home is None else list(home.columns.values())
+    return [
+        column.name for column in columns if column.name and column.kind in ("labels", "numbers")
+    ]
+
+
+def _wishes(run: Run, selection: Artifact, rows: Rows, refs: ReportRefs) -> Wishes:
+    """Return the rows to include and exclude, if they are those of the selection."""
+    wishes = read_wishes(run.sources, refs.include, refs.exclude, rows)
+    for name in ("include", "exclude"):
+        expected = selection.meta["inputs"].get(name)
+        given: NDArray[np.int64] = getattr(wishes, name)
+        if (digest_array(given) if len(given) else None) != expected:
+            said = getattr(refs, name)
+            raise ArtifactError(
+                f"{selection.name}: was made with --{name}, whose rows are not known here"
+                if said is None
+                else f"{said}: does not hold the rows that {selection.name} was made with",
+                hint=f"name the list that --{name} named then"
+                if expected
+                else f"leave out --{name}: the selection was made without it",
+            )
+    return wishes
+
+
+def _shown(run: Run, rows: Rows, refs: ReportRefs, home: Source | None) -> Excerpts | None:
+    if not refs.show:
+        return None
+    return find_excerpts(run.sources, _of_source(refs.show, refs, home), rows, None)
+
+
+def _vectors(
+    run: Run, graph: Artifact, rows: Rows, refs: ReportRefs, home: Source | None
+) -> Callable[[], NDArray[Any]] | None:
+    """Return what reads the vectors of the graph; None if they are not at hand."""
+    named = refs.embedding
+    if named is None and home is not None and _has_vectors(home):
+        column = only_column(home, "embedding").column.name
+        named = column or refs.source
+    if named is None:
+        return None
+    where, vectors = read_vectors_of(run.sources, _of_source(named, refs, home), rows)
+    if digest_array(vectors, run.room) != graph.meta["inputs"]["vectors"]:
+        message = f"{where}: does not hold the vectors that {graph.name} was made from"
+        if refs.embedding:
+            raise ArtifactError(message, hint="name the right ones, or leave out --embedding")
+        run.note(f"note: {message}, so there is no map")
+        return None
+    return lambda: vectors
+
+
+def _has_vectors(home: Source) -> bool:
+    return any(column.kind == "vectors" for column in home.columns.values())
