@@ -1,0 +1,93 @@
+"""The command ``check`` and its options."""
+
+from typing import Annotated
+
+import typer
+
+from d2cli import options as opt
+from d2cli import options_study as study
+
+NeighborsList = Annotated[
+    str,
+    typer.Option(
+        "--neighbors",
+        "-k",
+        metavar="LIST",
+        help="Memory and time are estimated for each. Neighborhoods are looked at with 10 if it is "
+        "among them, else with the first.",
+    ),
+]
+Difficulty = Annotated[
+    str | None,
+    typer.Option(
+        "--difficulty",
+        metavar="COLREF",
+        help="Score of each row. Left out: its checks are left out.",
+        show_default=False,
+    ),
+]
+Labels = Annotated[
+    str | None,
+    typer.Option(
+        "--labels",
+        metavar="COLREF",
+        help="Class of each row. Left out: its checks are left out.",
+        show_default=False,
+    ),
+]
+Rate = Annotated[
+    float | None,
+    typer.Option(
+        "--rate",
+        help="Pruning rate to come, 0 to 1: does it leave every class a row?",
+        show_default=False,
+    ),
+]
+Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 for warnings, too.")]
+
+
+def check(
+    source: opt.Source = "-",
+    difficulty: Difficulty = None,
+    labels: Labels = None,
+    harder: opt.Harder = None,
+    embedding: opt.Embedding = None,
+    id_: opt.Id = None,
+    metric: opt.MetricOption = opt.METRIC,
+    neighbors: NeighborsList = "5,10,20",
+    rate: Rate = None,
+    seed: opt.Seed = opt.SEED,
+    strict: Strict = False,
+    threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
+    json: opt.Json = False,
+    quiet: opt.Quiet = False,
+) -> int:
+    """Say whether data are fit for pruning: pass, warn or fail per check.
+
+    \b
+      d2 check train.parquet --difficulty aum --labels label --rate 0.9
+      d2 check emb.npy --metric cosine -k 10,15 --max-memory 4G
+      d2 check train.parquet --difficulty aum --strict --json > check.json
+
+    Bad rows, duplicates, dead axes, lengths, hubs, classes, and whether neighbors are alike in
+    label and difficulty; far faster than pruning. fail: `d2 prune` would refuse these data, and the
+    exit code is 3. warn: it would take them; look first.
+    """
+    from d2cli import commands, commands_check
+
+    return commands_check.check(
+        source,
+        neighbors=study.whole_numbers("neighbors", neighbors),
+        metric=metric,
+        rate=rate,
+        seed=seed,
+        embedding=embedding,
+        strict=strict,
+        as_json=json,
+        difficulty=difficulty,
+        harder=harder,
+        labels=labels,
+        id_=id_,
+        setting=commands.Setting(threads, False, quiet, False, opt.max_memory(max_memory)),
+    )
