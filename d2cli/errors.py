@@ -5,7 +5,8 @@ D2Error
 ├── InputError       3   bad input data
 ├── ArtifactError    4   of another kind or version, or made from other data
 │   └── DamagedError 4   damaged or cut short
-└── ResourceError    5   out of disk or memory
+├── ResourceError    5   out of disk or memory
+└── GateError        6   a comparison beyond the limits that it was given
 """
 
 from typing import Self
@@ -65,3 +66,10 @@ class ResourceError(D2Error):
 
     exit_code = 5
     next_action = "free some space, or name another place"
+
+
+class GateError(D2Error):
+    """A result that is whole, but beyond a limit that the user set."""
+
+    exit_code = 6
+    next_action = "look at what changed; raise the limit if it is meant to"

@@ -5,6 +5,7 @@ import re
 from d2cli.errors import ParameterError
 
 UNITS = {"": 1, "K": 10**3, "M": 10**6, "G": 10**9, "T": 10**12}
+DURATIONS = {"S": 1, "M": 60, "H": 3600, "D": 86_400, "W": 7 * 86_400}
 BINARY = {"K": 2**10, "M": 2**20, "G": 2**30, "T": 2**40}
 
 
@@ -39,6 +40,42 @@ def parse_size(option: str, text: str) -> int:
     if not 1 <= size < 2**62:
         raise ParameterError(f"{option} is '{text}', expected at least one byte and less than 4E")
     return int(size)
+
+
+def parse_duration(option: str, text: str) -> float:
+    """Read a duration such as 45s, 90m, 12h, 30d or 2w.
+
+    Parameters
+    ----------
+    option : str
+        Name for the message.
+    text : str
+
+    Returns
+    -------
+    float
+        Seconds, not negative.
+
+    Raises
+    ------
+    ParameterError
+        If it is no such duration.
+    """
+    found = re.fullmatch(r"(\d+\.?\d*|\.\d+)\s*([SMHDW])", text.strip().upper(), flags=re.ASCII)
+    if found is None or len(found[1]) > 12:
+        raise ParameterError(
+            f"{option} is '{text}', expected a duration such as 12h, 30d or 2w",
+            hint="s, m, h, d and w are seconds, minutes, hours, days and weeks",
+        )
+    return float(found[1]) * DURATIONS[found[2]]
+
+
+def age_text(seconds: float) -> str:
+    """Return "12 s", "5 min", "3 h" or "40 d", rounded down."""
+    for unit, length in (("d", 86_400), ("h", 3600), ("min", 60)):
+        if seconds >= length:
+            return f"{int(seconds // length)} {unit}"
+    return f"{int(max(seconds, 0))} s"
 
 
 def size_text(size: float) -> str:

@@ -2,6 +2,8 @@
 
 import contextlib
 import os
+import re
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -9,9 +11,11 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from d2cli.errors import ArtifactError, DamagedError, InputError
-from d2cli.files.artifacts import Artifact, Kind, read_artifact
+from d2cli.files.artifacts import Artifact, Kind, peek_artifact, read_artifact
+from d2cli.files.remote import Place
 
 ENVIRONMENT = "D2_CACHE_DIR"
+ENTRY = re.compile(r"(graph|scores|selection)-[0-9a-f]{40}\.parquet")
 
 
 def cache_folder(given: str | None) -> Path:
@@ -26,12 +30,12 @@ def entry_path(folder: Path, kind: Kind, key: str) -> Path:
     return folder / f"{kind}-{key[:40]}.parquet"
 
 
-def find(path: Path, kind: Kind, key: str) -> tuple[Artifact | None, str | None]:
+def find(path: Place, kind: Kind, key: str) -> tuple[Artifact | None, str | None]:
     """Return the up-to-date artifact at a path, and what was wrong with a damaged one.
 
     Parameters
     ----------
-    path : Path
+    path : Path or Remote
         A cache entry or a stage's output; need not exist.
     kind : {"graph", "difficulty", "scores", "selection"}
     key : str
@@ -47,12 +51,65 @@ def find(path: Path, kind: Kind, key: str) -> tuple[Artifact | None, str | None]
     if not path.is_file():
         return None, None
     try:
-        artifact = read_artifact(str(path), kind)
+        artifact = read_artifact(path, kind)
     except DamagedError as error:
         return None, error.message
     except (ArtifactError, InputError):
         return None, None
-    return (artifact if artifact.key == key else None), None
+    if artifact.key != key:
+        return None, None
+    if isinstance(path, Path) and ENTRY.fullmatch(path.name):
+        _mark_used(path)
+    return artifact, None
+
+
+def _mark_used(path: Path) -> None:
+    """Set the time of the last use, which many file systems record only once a day or never."""
+    with contextlib.suppress(OSError):
+        os.utime(path, ns=(time.time_ns(), path.stat().st_mtime_ns))
+
+
+@contextlib.contextmanager
+def unused(path: Path) -> Iterator[None]:
+    """Leave the time of the last use as it is, though a file is read: a look is no use."""
+    before = None
+    with contextlib.suppress(OSError):
+        before = path.stat()
+    try:
+        yield
+    finally:
+        with contextlib.suppress(OSError):
+            if before is not None and path.stat().st_mtime_ns == before.st_mtime_ns:
+                os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
+
+
+def glance(path: Path) -> Artifact | None:
+    """Return an artifact without its rows, not verified; None if a file is none. No use of it."""
+    with unused(path):
+        return peek_artifact(path)
+
+
+def find_digest(folder: Path, kind: Kind, digest: str) -> Artifact | None:
+    """Return the entry of a kind that claims a digest, without its rows and not verified.
+
+    Parameters
+    ----------
+    folder : Path
+        The cache folder; need not exist.
+    kind : {"graph", "scores", "selection"}
+    digest : str
+        Of columns and metadata, as what was made from the entry records it.
+
+    Returns
+    -------
+    Artifact or None
+        Its name is its path.
+    """
+    for path in sorted(folder.glob(f"{kind}-*.parquet")):
+        found = glance(path)
+        if found is not None and found.digest == digest and found.meta["kind"] == kind:
+            return found
+    return None
 
 
 @contextlib.contextmanager

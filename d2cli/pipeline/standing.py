@@ -1,0 +1,123 @@
+"""The scores and the graph that a selection was made from, found again.
+
+A selection holds digests of what it was made from and no paths, so what is found is known to be
+the right one, wherever it was.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from d2cli.errors import ArtifactError
+from d2cli.files import cache
+from d2cli.files.artifacts import Artifact, Kind, read_artifact
+from d2cli.files.paths import exists
+from d2cli.files.remote import place_beside
+
+
+@dataclass(frozen=True, eq=False)
+class Standing:
+    """A selection and what it was made from, all three read and verified.
+
+    Attributes
+    ----------
+    selection, scores, graph : Artifact
+        Scores and graph are over all rows of the source, the selection over those kept.
+    """
+
+    selection: Artifact
+    scores: Artifact
+    graph: Artifact
+
+
+def find_standing(
+    selection_ref: str,
+    *,
+    scores_ref: str | None = None,
+    graph_ref: str | None = None,
+    cache_dir: str | None = None,
+) -> Standing:
+    """Read a selection, and find the scores and the graph that it was made from.
+
+    Scores are taken from ``scores_ref``, else from the cache by their digest. The graph is taken
+    from ``graph_ref``, else it comes along with the scores, else from the cache by its digest, else
+    from where the scores say that it is. Digests of all three are verified, and those of scores and
+    graph are the ones that the selection records.
+
+    Parameters
+    ----------
+    selection_ref : str
+        Parquet file written by ``d2 select`` or ``d2 prune``, or "-" for one on standard input.
+    scores_ref, graph_ref : str, optional
+        Files written by ``d2 score`` and ``d2 graph``; no other place is then looked at.
+    cache_dir : str, optional
+        See `d2cli.files.cache.cache_folder`.
+
+    Returns
+    -------
+    Standing
+
+    Raises
+    ------
+    InputError
+        If a file that is named does not exist.
+    ArtifactError
+        If a file is damaged, of another kind, not what the selection was made from, or if scores
+        or graph are not found; the hint then says how to name them.
+    """
+    selection = read_artifact(selection_ref, "selection")
+    folder = cache.cache_folder(cache_dir)
+    scores = find_scores(selection, scores_ref, folder)
+    return Standing(selection, scores, find_graph(selection, scores, graph_ref, folder))
+
+
+def find_scores(selection: Artifact, scores_ref: str | None, folder: Path) -> Artifact:
+    """Return the scores of a selection, from the file named or from the cache folder."""
+    if scores_ref is not None:
+        return _verified(selection, "scores", scores_ref)
+    found = cache.find_digest(folder, "scores", _digest(selection, "scores"))
+    if found is None:
+        raise ArtifactError(
+            f"{selection.name}: the scores it was made from are not in the cache {folder}",
+            hint="name them with --scores, the cache with --cache-dir, or run `d2 prune` again",
+        )
+    return _verified(selection, "scores", found.name)
+
+
+def find_graph(
+    selection: Artifact, scores: Artifact, graph_ref: str | None, folder: Path
+) -> Artifact:
+    """Return the graph of a selection; ``scores`` are those it was made from."""
+    if graph_ref is not None:
+        return _verified(selection, "graph", graph_ref)
+    if scores.graph is not None and scores.graph.digest == _digest(selection, "graph"):
+        return scores.graph
+    found = cache.find_digest(folder, "graph", _digest(selection, "graph"))
+    if found is not None:
+        return _verified(selection, "graph", found.name)
+    if scores.graph_path is not None:
+        place = place_beside(scores.name, scores.graph_path)
+        if exists(place):
+            return _verified(selection, "graph", str(place))
+    raise ArtifactError(
+        f"{selection.name}: the graph it was made from is neither in the cache {folder} "
+        "nor where its scores found it",
+        hint="name it with --graph, the cache with --cache-dir, or run `d2 prune` again",
+    )
+
+
+def _digest(selection: Artifact, kind: Kind) -> str:
+    return str(selection.meta["inputs"][kind])
+
+
+def _verified(selection: Artifact, kind: Kind, place: str) -> Artifact:
+    """Read an artifact and make sure that the selection was made from it."""
+    found = read_artifact(place, kind)
+    wanted = _digest(selection, kind)
+    if found.digest != wanted:
+        what = "is not the graph" if kind == "graph" else "are not the scores"
+        raise ArtifactError(
+            f"{found.name}: {what} that {selection.name} was made from "
+            f"(digest {found.digest[:12]}, expected {wanted[:12]})",
+            hint=f"name the right file with --{kind}, or leave it out to look in the cache",
+        )
+    return found
