@@ -9,11 +9,19 @@ import typer
 
 from d2cli import __version__
 from d2cli import options as opt
+from d2cli.cli_artifacts import diff, explain
+from d2cli.cli_cache import cache
+from d2cli.cli_check import check
+from d2cli.cli_export import export
+from d2cli.cli_report import report
 from d2cli.cli_study import compare, difficulty, sweep
 from d2cli.config import Option
 from d2cli.params import GraphParams, ScoreParams, SelectParams
 
-EPILOG = "Exit codes: 0 done, 2 usage, 3 input data, 4 artifact, 5 disk or memory, 1 a bug."
+EPILOG = (
+    "Exit codes: 0 done, 2 usage, 3 input data, 4 artifact, 5 disk or memory, 6 a limit of `d2 "
+    "diff`, 1 a bug."
+)
 
 app = typer.Typer(
     name="d2",
@@ -183,6 +191,8 @@ def select(
     output: opt.SelectionOutput = None,
     order: opt.Order = "row",
     report: opt.ReportFile = None,
+    show: opt.Show = None,
+    summary: opt.Summary = False,
     cache_dir: opt.CacheDir = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -221,7 +231,8 @@ def select(
         include=include,
         exclude=exclude,
         id_=id_,
-        targets=commands.Targets(output, order, report, json),
+        show=show,
+        targets=commands.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
         setting=commands.Setting(None, force, quiet, verbose),
     )
@@ -262,6 +273,8 @@ def prune(
     output: opt.SelectionOutput = None,
     order: opt.Order = "row",
     report: opt.ReportFile = None,
+    show: opt.Show = None,
+    summary: opt.Summary = False,
     cache_dir: opt.CacheDir = None,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
@@ -322,7 +335,8 @@ def prune(
         labels=labels,
         include=include,
         exclude=exclude,
-        targets=commands.Targets(output, order, report, json),
+        show=show,
+        targets=commands.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
         dry_run=dry_run,
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
@@ -344,3 +358,9 @@ def options_by_command() -> dict[str, dict[str, Option]]:
 app.command()(difficulty)
 app.command()(compare)
 app.command()(sweep)
+app.command()(check)
+app.command()(report)
+app.command()(explain)
+app.command()(diff)
+app.add_typer(cache, name="cache")
+app.command()(export)

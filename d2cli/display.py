@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
 from d2cli.errors import D2Error
+from d2cli.files.addresses import redact
 from d2cli.stages.parallel import Progress, no_progress
 
 
@@ -42,13 +43,13 @@ class Notes:
     def __call__(self, line: str) -> None:
         """Print one line."""
         if not self.quiet:
-            _print(one_line(line))
+            _print(one_line(redact(line)))
 
 
 def print_error(error: D2Error) -> None:
     """Print what is wrong in one line, and what to do in another."""
-    _print(f"error: {one_line(error.message)}")
-    _print(f"hint: {one_line(error.hint)}")
+    _print(f"error: {one_line(redact(error.message))}")
+    _print(f"hint: {one_line(redact(error.hint))}")
 
 
 def print_graph(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401

@@ -1,7 +1,6 @@
 """Command-line options: one spelling in all commands."""
 
 import os
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -108,7 +107,8 @@ Source = Annotated[
     str,
     typer.Argument(
         metavar="SOURCE",
-        help="Parquet, Arrow, NPY or NPZ file with the embeddings; - or nothing: standard input.",
+        help="File, folder of shards, glob in quotes, or saved dataset with the embeddings; - or "
+        "nothing: standard input.",
         show_default=False,
     ),
 ]
@@ -406,8 +406,26 @@ Order = Annotated[
     ),
 ]
 ReportFile = Annotated[
-    Path | None,
-    typer.Option("--report", metavar="FILE", help="Report as .json or .md.", show_default=False),
+    str | None,
+    typer.Option(
+        "--report", metavar="FILE", help="Report as .html, .md or .json.", show_default=False
+    ),
+]
+Show = Annotated[
+    str | None,
+    typer.Option(
+        "--show",
+        metavar="COLREF",
+        help="Texts, or paths of images, that the report shows of the rows it names.",
+        show_default=False,
+    ),
+]
+Summary = Annotated[
+    bool,
+    typer.Option(
+        "--summary",
+        help="Append the report as Markdown to the file in $GITHUB_STEP_SUMMARY.",
+    ),
 ]
 CacheDir = Annotated[
     str | None,

@@ -156,8 +156,8 @@ def test_a_dry_run_prints_the_plan_and_writes_nothing(sample, tmp_path, d2, own_
         "plan: 2,000 rows x 384, float16 memory-mapped, 10 neighbors by l2, exact, 2 threads "
         "(estimates)"
     )
-    assert re.search(r"^  exact search +\d+ MB  under 1 s$", out, flags=re.MULTILINE)
-    assert re.search(r"^  peak, in all +\d+ MB  ", out, flags=re.MULTILINE)
+    assert re.search(r"^  exact search +[\d.]+ [MG]B  under 1 s$", out, flags=re.MULTILINE)
+    assert re.search(r"^  peak, in all +[\d.]+ [MG]B  ", out, flags=re.MULTILINE)
     assert last.startswith(f"graph: miss (nothing like it in {tmp_path / 'g.parquet'}); 2,000 rows")
     assert (files_of(tmp_path), files_of(own_cache)) == before
 

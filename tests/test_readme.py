@@ -47,7 +47,20 @@ def test_the_first_two_commands_set_up_everything():
 
 
 def test_every_option_of_every_command_is_explained(d2):
-    for command in ("graph", "difficulty", "score", "select", "prune", "compare", "sweep"):
+    for command in (
+        "graph",
+        "difficulty",
+        "score",
+        "select",
+        "prune",
+        "compare",
+        "sweep",
+        "check",
+        "report",
+        "explain",
+        "diff",
+        "export",
+    ):
         _, out, _ = d2(command, "--help")
         options = re.split(r"\n  (?=-)", out.partition("Options:")[2])
         for option in options[1:]:
