@@ -124,7 +124,7 @@ def test_stages_in_files_are_named(d2, stages, tmp_path):
     graph.rename(tmp_path / "moved.parquet")
     code, _, err = d2("report", selected, "--scores", scores)
     assert code == 4
-    assert "the graph that it was made from" in err
+    assert "the graph it was made from" in err
     assert "--graph" in err
     code, out, _ = d2("report", selected, "--scores", scores, "--graph",
                       tmp_path / "moved.parquet", "--json")  # fmt: skip
@@ -136,7 +136,7 @@ def test_what_is_not_in_the_cache_is_asked_for(d2, stages):
     code, out, err = d2("report", stages[2])
     assert code == 4
     assert out == ""
-    assert "the scores file that it was made from (digest" in err
+    assert "the scores it was made from" in err
     assert "hint: name it with --scores" in err
 
 
@@ -147,7 +147,7 @@ def test_stages_of_another_selection_are_refused(d2, stages, tmp_path):
     assert code == 0, err
     code, _, err = d2("report", selected, "--scores", tmp_path / "others.parquet")
     assert code == 4
-    assert "is not the scores file that" in err
+    assert "are not the scores that" in err
     code, _, err = d2("report", graph)
     assert code == 4
     assert "is a graph file, expected a selection file" in err

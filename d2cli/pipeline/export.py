@@ -9,7 +9,7 @@ import numpy as np
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
 from d2cli.files import cache
-from d2cli.files.artifacts import Artifact, peek, read_artifact
+from d2cli.files.artifacts import Artifact, read_artifact
 from d2cli.files.chosen import (
     Chosen,
     Ids,
@@ -318,7 +318,10 @@ def _graph(
 ) -> Artifact:
     """Return the graph that a selection was made from, or one with the rows of the source."""
     wanted = kept.artifact.meta["inputs"]["graph"] if kept.artifact is not None else None
-    place = ref or (_cached_graph(wanted, cache_dir) if wanted else None)
+    place = ref
+    if place is None and wanted is not None:
+        found = cache.find_digest(cache.cache_folder(cache_dir), "graph", wanted)
+        place = found.name if found else None
     if place is None:
         raise ParameterError(
             "weights need the graph, which is not in the cache",
@@ -342,10 +345,3 @@ def _graph(
     if ids is not None and expected is not None:
         check_ids(ids, np.arange(data.n_rows), expected, graph.name)
     return graph
-
-
-def _cached_graph(digest: str, cache_dir: str | None) -> str | None:
-    """Return the file in the cache that holds a graph of this digest."""
-    folder = cache.cache_folder(cache_dir)
-    entries = sorted(folder.glob("graph-*.parquet"))
-    return next((str(path) for path in entries if peek(path).get("digest") == digest), None)

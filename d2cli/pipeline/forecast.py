@@ -9,7 +9,8 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from d2cli.files.artifacts import Artifact, Kind, peek_artifact, stage_key
+from d2cli.files.artifacts import Artifact, Kind, stage_key
+from d2cli.files.cache import glance
 from d2cli.files.digests import digest_labels
 from d2cli.files.inputs import FoundEmbedding
 from d2cli.files.remote import Place
@@ -65,7 +66,7 @@ def standing_artifacts(kind: Kind, output: Place | None, folder: Path | None) ->
         paths = [output]
     elif folder is not None:
         paths = sorted(folder.glob(f"{kind}-*.parquet"))
-    found = (peek_artifact(path) for path in paths)
+    found = (glance(path) for path in paths)
     return [artifact for artifact in found if artifact and artifact.meta.get("kind") == kind]
 
 

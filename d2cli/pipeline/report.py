@@ -2,7 +2,6 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -10,18 +9,17 @@ from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
 from d2cli.files.alignment import Rows
-from d2cli.files.artifacts import Artifact, Kind, column_of, peek, read_artifact
-from d2cli.files.cache import cache_folder
+from d2cli.files.artifacts import Artifact, column_of
 from d2cli.files.colref import only_column
 from d2cli.files.column import Source
 from d2cli.files.digests import digest_array, digest_labels
 from d2cli.files.excerpts import Excerpts, find_excerpts
 from d2cli.files.inputs import Labels, read_group, read_vectors_of, read_wishes, rows_like
-from d2cli.files.remote import place_beside
 from d2cli.files.stages import ids_of
 from d2cli.params import SelectParams
 from d2cli.pipeline.run import Run
 from d2cli.pipeline.selection import Pick, publish_report
+from d2cli.pipeline.standing import find_standing
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.selection import Wishes
 
@@ -90,10 +88,10 @@ def run_report(
             "--embedding draws a map, which only a report in HTML holds",
             hint="add -o report.html, or leave out --embedding",
         )
-    selection = read_artifact(selection_ref, "selection")
-    folder = cache_folder(cache_dir)
-    scores = _made_from(selection, "scores", refs.scores, folder)
-    graph = _graph_of(selection, scores, refs.graph, folder)
+    standing = find_standing(
+        selection_ref, scores_ref=refs.scores, graph_ref=refs.graph, cache_dir=cache_dir
+    )
+    selection, scores, graph = standing.selection, standing.scores, standing.graph
     rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), refs.id_)
     home = run.sources.open(refs.source) if refs.source else None
     pick = Pick(
@@ -122,54 +120,6 @@ def _params(selection: Artifact) -> SelectParams:
             f"{selection.name}: has parameters that this version of d2 does not know",
             hint="make it again, or use the version that made it",
         ) from error
-
-
-# --- the artifacts --------------------------------------------------------------------------------
-
-
-def _made_from(selection: Artifact, kind: Kind, ref: str | None, folder: Path) -> Artifact:
-    """Return the artifact that a selection was made from: the one named, else from the cache."""
-    digest = selection.meta["inputs"][kind]
-    if ref is not None:
-        return _checked(read_artifact(ref, kind), selection, kind, digest)
-    path = _in_cache(folder, kind, digest)
-    if path is None:
-        what = "the scores file" if kind == "scores" else "the graph"
-        raise ArtifactError(
-            f"{selection.name}: {what} that it was made from (digest {digest[:12]}) is not in the "
-            f"cache folder {folder}",
-            hint=f"name it with --{kind}, or the folder with --cache-dir",
-        )
-    return _checked(read_artifact(str(path), kind), selection, kind, digest)
-
-
-def _in_cache(folder: Path, kind: Kind, digest: str) -> Path | None:
-    """Return the entry of the cache with a digest, by what the entries say of themselves."""
-    entries = sorted(folder.glob(f"{kind}-*.parquet")) if folder.is_dir() else []
-    return next((path for path in entries if peek(path).get("digest") == digest), None)
-
-
-def _checked(found: Artifact, selection: Artifact, kind: Kind, digest: str) -> Artifact:
-    if found.digest != digest:
-        what = "the scores file" if kind == "scores" else "the graph"
-        raise ArtifactError(
-            f"{found.name}: is not {what} that {selection.name} was made from (digest "
-            f"{found.digest[:12]}, expected {digest[:12]})",
-            hint=f"name the right one with --{kind}, or leave it out to look in the cache",
-        )
-    return found
-
-
-def _graph_of(selection: Artifact, scores: Artifact, ref: str | None, folder: Path) -> Artifact:
-    """Return the graph: the one named, that of the scores, or that of the cache."""
-    digest = selection.meta["inputs"]["graph"]
-    if ref is None and scores.graph is not None:
-        return _checked(scores.graph, selection, "graph", digest)
-    if ref is None and scores.graph_path is not None:
-        beside = place_beside(scores.name, scores.graph_path)
-        if beside.is_file() and peek(beside).get("digest") == digest:
-            ref = str(beside)
-    return _made_from(selection, "graph", ref, folder)
 
 
 # --- what else the selection was made from --------------------------------------------------------
