@@ -137,7 +137,7 @@ def test_what_is_not_in_the_cache_is_asked_for(d2, stages):
     assert code == 4
     assert out == ""
     assert "the scores it was made from" in err
-    assert "hint: name it with --scores" in err
+    assert "hint: name them with --scores" in err
 
 
 def test_stages_of_another_selection_are_refused(d2, stages, tmp_path):

@@ -215,10 +215,15 @@ def _storage(values: pa.Array) -> pa.Array:
 
 def check_unique(ids: pa.Array, where: str) -> None:
     """Raise InputError if an id stands twice; names the first repetition and the count."""
-    codes = np.asarray(ids.dictionary_encode().indices)
-    _, first = np.unique(codes, return_index=True)
-    if len(first) == len(codes):
+    if pa.types.is_integer(ids.type):
+        ordered = np.sort(ids.to_numpy())
+        if not np.any(ordered[1:] == ordered[:-1]):
+            return
+    encoded = ids.dictionary_encode()
+    if len(encoded.dictionary) == len(ids):
         return
+    codes = np.asarray(encoded.indices)
+    _, first = np.unique(codes, return_index=True)
     repeated = np.ones(len(codes), dtype=np.bool_)
     repeated[first] = False
     row = int(repeated.argmax())
