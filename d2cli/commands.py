@@ -291,7 +291,7 @@ def compare(
     if as_json:
         _print_json(found)
     else:
-        from d2cli.files.comparisons import to_lines
+        from d2cli.render.comparisons import to_lines
 
         write_stdout("\n".join([*to_lines(found), ""]).encode())
 

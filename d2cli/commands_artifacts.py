@@ -32,8 +32,8 @@ def _escaped(found: re.Match[str]) -> str:
 
 def explain(selection: str, wanted: Sequence[str], *, as_json: bool, **more: Any) -> None:  # noqa: ANN401
     """Run ``d2 explain``."""
-    from d2cli.files.explanations import explanation_lines
     from d2cli.pipeline.explain import run_explain
+    from d2cli.render.explanations import explanation_lines
 
     with _setting().run() as run:
         found = run_explain(run, selection, wanted, **more)
@@ -45,8 +45,8 @@ def explain(selection: str, wanted: Sequence[str], *, as_json: bool, **more: Any
 
 def diff(a: str, b: str, *, as_json: bool, **more: Any) -> None:  # noqa: ANN401
     """Run ``d2 diff``; what exceeds a limit is told after all the rest."""
-    from d2cli.files.diffs import diff_lines
     from d2cli.pipeline.diff import enforce, run_diff
+    from d2cli.render.diffs import diff_lines
 
     with _setting().run() as run:
         found = run_diff(run, a, b, **more)
@@ -59,8 +59,8 @@ def diff(a: str, b: str, *, as_json: bool, **more: Any) -> None:  # noqa: ANN401
 
 def cache_ls(cache_dir: str | None, *, as_json: bool) -> None:
     """Run ``d2 cache ls``."""
-    from d2cli.files.listings import entry_lines
     from d2cli.pipeline.caching import run_cache_ls
+    from d2cli.render.listings import entry_lines
 
     found = run_cache_ls(cache_dir)
     if as_json:
@@ -71,8 +71,8 @@ def cache_ls(cache_dir: str | None, *, as_json: bool) -> None:
 
 def cache_verify(cache_dir: str | None, *, as_json: bool, quiet: bool) -> None:
     """Run ``d2 cache verify``; that something is damaged is told after all the rest."""
-    from d2cli.files.listings import verify_lines
     from d2cli.pipeline.caching import refuse_damage, run_cache_verify
+    from d2cli.render.listings import verify_lines
 
     with _setting(quiet=quiet).run() as run:
         found = run_cache_verify(run, cache_dir)
@@ -85,8 +85,8 @@ def cache_verify(cache_dir: str | None, *, as_json: bool, quiet: bool) -> None:
 
 def cache_clear(cache_dir: str | None, *, as_json: bool, quiet: bool, **limits: Any) -> None:  # noqa: ANN401
     """Run ``d2 cache clear``."""
-    from d2cli.files.listings import clear_lines
     from d2cli.pipeline.caching import run_cache_clear
+    from d2cli.render.listings import clear_lines
 
     with _setting(quiet=quiet).run() as run:
         found = run_cache_clear(run, cache_dir, **limits)

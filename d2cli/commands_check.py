@@ -4,10 +4,10 @@ from typing import Any
 
 from d2cli import display
 from d2cli.commands import Setting, one_embedding
-from d2cli.files.checks import check_lines, render_checks
 from d2cli.files.publish import write_stdout
 from d2cli.params import Metric
 from d2cli.pipeline.check import CheckParams, run_check
+from d2cli.render.checks import check_lines, render_checks
 
 FAILED = 3  # bad input data
 

@@ -12,14 +12,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from d2cli.files.html import Pictures, to_html
-from d2cli.files.html_style import STYLE
-from d2cli.files.markdown import to_markdown
 from d2cli.files.reports import is_current, render
-from d2cli.files.svg import Frame, safe, ticks
 from d2cli.files.thumbnails import LARGEST_URI, ROOM, make_thumbnails
-from d2cli.files.wording import printable
 from d2cli.params import GraphParams
+from d2cli.render.html import Pictures, to_html
+from d2cli.render.html_style import STYLE
+from d2cli.render.markdown import to_markdown
+from d2cli.render.svg import Frame, safe, ticks
+from d2cli.render.wording import printable
 from d2cli.stages.gallery import EXAMPLES, nearest_kept, pick_examples
 from d2cli.stages.graph import build_graph
 from d2cli.stages.map2d import MOST_DROPPED, MOST_KEPT, flatten, sample_rows

@@ -16,7 +16,7 @@ from d2cli.files.artifacts import read_artifact
 from d2cli.files.cache import glance, unused
 from d2cli.files.cells import read_cell
 from d2cli.files.publish import SUFFIX
-from d2cli.files.wording import printable, shorten
+from d2cli.render.wording import printable, shorten
 
 try:
     import fcntl

@@ -15,7 +15,7 @@ from d2cli.files.column import Source
 from d2cli.files.columns import ColumnRef
 from d2cli.files.paths import exists
 from d2cli.files.sources import Sources
-from d2cli.files.wording import shorten
+from d2cli.render.wording import shorten
 
 LONGEST = 400  # characters that are kept of a value
 

@@ -6,12 +6,12 @@ from typing import Any
 import pyarrow as pa
 
 from d2cli.files.artifacts import Artifact
-from d2cli.files.html import HTML_END, NO_PICTURES, Pictures, to_html
-from d2cli.files.markdown import MARKDOWN_END, escape, to_markdown
 from d2cli.files.paths import is_file
 from d2cli.files.remote import Place
 from d2cli.files.stages import ids_of
-from d2cli.files.wording import beside_random, direction_text, method_of, recall_text
+from d2cli.render.html import HTML_END, NO_PICTURES, Pictures, to_html
+from d2cli.render.markdown import MARKDOWN_END, escape, to_markdown
+from d2cli.render.wording import beside_random, direction_text, method_of, recall_text
 from d2cli.stages.report import REPORT_VERSION
 
 __all__ = [

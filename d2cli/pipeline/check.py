@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS, Rows
-from d2cli.files.checks import CHECK_KIND
 from d2cli.files.colref import resolve
 from d2cli.files.flawed import FlawedVectors, read_flawed_numbers, read_flawed_vectors
 from d2cli.files.inputs import UNIFORM, FoundEmbedding, find_embedding, read_group
@@ -21,6 +20,7 @@ from d2cli.pipeline.check_plans import check_plans, plan_each
 from d2cli.pipeline.plan import Plan
 from d2cli.pipeline.planning import warn_about_memory
 from d2cli.pipeline.run import Run
+from d2cli.render.checks import CHECK_KIND
 from d2cli.stages import class_checks, difficulty_checks, geometry_checks, neighborhood_checks
 from d2cli.stages.difficulty import MARGINS, known_direction
 from d2cli.stages.groups import Groups

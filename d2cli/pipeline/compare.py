@@ -7,13 +7,13 @@ from typing import Any
 
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import library_versions
-from d2cli.files.comparisons import render_comparison
 from d2cli.files.publish import write_bytes
 from d2cli.files.stages import graph_of
 from d2cli.params import Direction, GraphParams, Method, ScoreParams, SelectParams
 from d2cli.pipeline.cells import CellJob, run_cells
 from d2cli.pipeline.contest import check_cutoff, check_places, check_targets, read_contest
 from d2cli.pipeline.run import Run, open_cache_folder
+from d2cli.render.comparisons import render_comparison
 from d2cli.stages.comparison import Cell, conclude, summarize_cells
 from d2cli.stages.held_out import SettledTrials
 from d2cli.stages.trials import HOLD_OUT, Trials

@@ -10,13 +10,13 @@ from numpy.typing import NDArray
 from d2cli.errors import GateError, ParameterError
 from d2cli.files import cache
 from d2cli.files.artifacts import Artifact
-from d2cli.files.diffs import DIFF_SUFFIXES, render_diff
 from d2cli.files.outputs import check_suffix
 from d2cli.files.publish import check_output, write_bytes
 from d2cli.files.remote import as_place
 from d2cli.files.sides import Side, comparable, number_rows, read_groups_of, read_side
-from d2cli.files.wording import shorten
 from d2cli.pipeline.run import Run
+from d2cli.render.diffs import DIFF_SUFFIXES, render_diff
+from d2cli.render.wording import shorten
 from d2cli.stages.diff import Matched, compare_difficulty, compare_groups, kendall_tau, match
 
 DIFF_VERSION = 1

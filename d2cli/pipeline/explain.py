@@ -11,11 +11,11 @@ from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact, column_of
 from d2cli.files.digests import digest_array
 from d2cli.files.excerpts import find_excerpts
-from d2cli.files.explanations import explanation_of, find_ids
 from d2cli.files.inputs import Labels, read_group, read_wishes, rows_like
 from d2cli.files.stages import graph_of, ids_of, scores_of, selection_of
 from d2cli.pipeline.run import Run
 from d2cli.pipeline.standing import Standing, find_standing
+from d2cli.render.explanations import explanation_of, find_ids
 from d2cli.stages.explain import Explanation, Past, explain_rows
 from d2cli.stages.selection import Selection
 

@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.files.html import Pictures
 from d2cli.files.reports import shown_texts
 from d2cli.files.thumbnails import make_thumbnails
 from d2cli.params import Metric
 from d2cli.pipeline.run import Run
+from d2cli.render.html import Pictures
 from d2cli.stages.map2d import Map2d, flatten, sample_rows
 from d2cli.stages.room import release
 from d2cli.stages.vectors import as_vectors

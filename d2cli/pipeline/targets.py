@@ -5,7 +5,6 @@ from typing import Any
 
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
-from d2cli.files.html import NO_PICTURES, Pictures
 from d2cli.files.outputs import (
     SELECTION_SUFFIXES,
     check_suffix,
@@ -19,6 +18,7 @@ from d2cli.files.reports import REPORT_SUFFIXES, is_current, render
 from d2cli.files.sources import STDIN
 from d2cli.files.summaries import append_summary, summary_file
 from d2cli.pipeline.run import Run, checked_place
+from d2cli.render.html import NO_PICTURES, Pictures
 
 ORDERS = ("row", "rank")
 

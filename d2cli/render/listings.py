@@ -2,8 +2,8 @@
 
 from typing import Any
 
-from d2cli.files.wording import printable
 from d2cli.quantities import age_text, size_text
+from d2cli.render.wording import printable
 
 
 def entry_lines(found: dict[str, Any]) -> list[str]:

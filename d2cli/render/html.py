@@ -5,17 +5,17 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from d2cli.files.html_charts import (
+from d2cli.render.html_charts import (
     difficulty_section,
     map_section,
     pair,
     picks_section,
     weights_section,
 )
-from d2cli.files.html_parts import KEPT_MARK, OTHER_MARK, section, table, user_text
-from d2cli.files.html_style import STYLE
-from d2cli.files.svg import safe
-from d2cli.files.wording import (
+from d2cli.render.html_parts import KEPT_MARK, OTHER_MARK, section, table, user_text
+from d2cli.render.html_style import STYLE
+from d2cli.render.svg import safe
+from d2cli.render.wording import (
     EXAMPLES,
     beside_random,
     direction_text,

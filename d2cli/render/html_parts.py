@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from d2cli.files.svg import safe
-from d2cli.files.wording import shorten
+from d2cli.render.svg import safe
+from d2cli.render.wording import shorten
 
 KEPT_MARK, OTHER_MARK = '<span class="k">◆</span>', '<span class="o">●</span>'
 

@@ -8,7 +8,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from d2cli.files.wording import printable
+from d2cli.render.wording import printable
 
 
 def safe(text: str) -> str:

@@ -8,7 +8,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from d2cli.files.wording import number, printable, shorten
+from d2cli.render.wording import number, printable, shorten
 from d2cli.stages.explain import Explanation, Message, Placing
 
 WIDTH = 96  # columns of text

@@ -3,8 +3,8 @@
 import json
 from typing import Any
 
-from d2cli.files.markdown import escape
-from d2cli.files.wording import number, percent, printable, shorten
+from d2cli.render.markdown import escape
+from d2cli.render.wording import number, percent, printable, shorten
 
 DIFF_SUFFIXES = (".md", ".json")
 MOST_GROUPS, MOST_GROUPS_MARKDOWN = 30, 200

@@ -2,9 +2,9 @@
 
 from typing import Any
 
-from d2cli.files.html_parts import KEPT_MARK, OTHER_MARK, figure, table
-from d2cli.files.svg import Frame, bars, curve, diamonds, dots, note, rule
-from d2cli.files.wording import number, percent
+from d2cli.render.html_parts import KEPT_MARK, OTHER_MARK, figure, table
+from d2cli.render.svg import Frame, bars, curve, diamonds, dots, note, rule
+from d2cli.render.wording import number, percent
 from d2cli.stages.map2d import Map2d
 
 WIDE = (12, 14, 40, 66)  # margins of a plot over the whole page

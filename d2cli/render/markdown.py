@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
-from d2cli.files.wording import (
+from d2cli.render.wording import (
     EXAMPLES,
     beside_random,
     direction_text,
