@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d2cli.stages import noise
 from d2cli.stages.noise import find_mislabelled, fit_two_normals
 
 
@@ -62,3 +63,16 @@ def test_the_unit_and_the_shift_of_the_score_do_not_matter():
     one = find_mislabelled(-margin, zero=0.0)
     other = find_mislabelled(-8 * margin + 40, zero=40.0)
     np.testing.assert_array_equal(one.mislabelled, other.mislabelled)
+
+
+def test_many_values_are_fitted_by_their_quantiles(monkeypatch):
+    rng = np.random.default_rng(3)
+    values = np.concatenate([rng.normal(0, 1, 9000), rng.normal(8, 0.7, 1000)])
+    weights, means, deviations, posterior = fit_two_normals(values)
+    monkeypatch.setattr(noise, "MOST_FITTED", 1000)
+    few = fit_two_normals(values)
+    np.testing.assert_allclose(few[0], weights, atol=0.002)
+    np.testing.assert_allclose(few[1], means, atol=0.02)
+    np.testing.assert_allclose(few[2], deviations, atol=0.02)
+    assert len(few[3]) == 10_000
+    assert ((few[3] > 0.5) == (posterior > 0.5)).mean() > 0.999
