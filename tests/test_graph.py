@@ -232,3 +232,11 @@ def test_cells_that_miss_the_target_say_so_in_the_recall(monkeypatch):
     found = graph_of(noise, backend="cells", n_neighbors=5, recall=0.99, n_threads=2)
     assert found.backend == "cells"
     assert not found.recall.reached
+
+
+def test_values_whose_distances_overflow_are_refused_also_in_wide_vectors():
+    points = np.where(np.random.default_rng(5).random((60, 1024)) < 0.5, -9e36, 9e36)
+    with pytest.raises(InputError, match="holds a value above"):
+        as_vectors(points, "l2")
+    graph = graph_of(np.clip(points, -4.5e36, 4.5e36), backend="exact", n_neighbors=3)
+    assert np.isfinite(graph.distances).all()

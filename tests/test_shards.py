@@ -136,7 +136,10 @@ def test_every_file_read_is_known_and_none_is_overwritten(d2, here):
 
     code, _, err = d2("graph", "d", "-o", "d/1.parquet")
 
-    assert [path.as_posix() for path in sources.paths] == [f"d/{at}.parquet" for at in range(3)]
+    assert [path.as_posix() for path in sources.paths] == [
+        *(f"d/{at}.parquet" for at in range(3)),
+        "d",
+    ]
     assert (code, "is an input of this command" in err) == (2, True)
     assert Path("d/1.parquet").read_bytes() == before
 
@@ -541,3 +544,14 @@ def test_large_shards_come_in_batches(here):
     assert len(batches) > 2
     assert max(len(batch) for batch in batches) * 4000 <= BATCH_BYTES
     assert sum(map(len, batches)) == rows
+
+
+def test_an_output_that_would_become_a_shard_is_refused(d2, here, cloud):
+    sharded(cloud, {"loss": np.arange(200.0)}, 3)
+    start = ("prune", "--difficulty", "loss", "--rate", "0.5", "-q")
+    for source in ("shards", "shards/*.parquet"):
+        code, _, err = d2(*start, source, "-o", "shards/keep.parquet")
+        assert code == 2
+        assert "shards/keep.parquet: would be a part of the source shards" in err
+        assert not Path("shards/keep.parquet").exists()
+        assert d2(*start, source, "-o", "shards/keep.txt")[0] == 0

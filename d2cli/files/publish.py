@@ -9,6 +9,7 @@ import os
 import secrets
 import sys
 from collections.abc import Callable, Iterable
+from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
@@ -21,6 +22,7 @@ try:
 except ImportError:  # pragma: no cover - not on this platform: nothing is swept there
     fcntl = None  # type: ignore[assignment]
 
+SHARDS = (".parquet", ".pq", ".arrow", ".npy", ".npz")  # what a folder of data may consist of
 SUFFIX = ".d2tmp"
 
 
@@ -132,6 +134,27 @@ def _sync_folder(folder: Path) -> None:
             os.close(handle)
 
 
+def _would_be_part(path: Path, source: Path) -> bool:
+    """Return whether an output would be read as one more shard of a folder or glob."""
+    if path.suffix.lower() not in SHARDS or path.name.startswith((".", "_")):
+        return False
+    place = Path(os.path.realpath(path))
+    if source.is_dir():
+        return Path(os.path.realpath(source)) in place.parents
+    return not source.exists() and fnmatch(str(place), os.path.realpath(source))
+
+
+def _refuse_inputs(path: Path, inputs: list[Place]) -> None:
+    if _is_stdin(path) or any(_same_file(path, source) for source in inputs):
+        _refuse_input(path)
+    for source in inputs:
+        if isinstance(source, Path) and _would_be_part(path, source):
+            raise ParameterError(
+                f"{path}: would be a part of the source {source}",
+                hint="name an output in another folder",
+            )
+
+
 def check_output(path: Place, inputs: Iterable[Place]) -> None:
     """Refuse, before any work, an output that cannot or must not be written.
 
@@ -154,8 +177,7 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
         raise ParameterError(f"{path}: cannot be a file name: {error}") from error
     if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
-    if _is_stdin(path) or any(_same_file(path, source) for source in inputs):
-        _refuse_input(path)
+    _refuse_inputs(path, list(inputs))
     if is_device(path):
         return
     folder = Path(os.path.realpath(path)).parent

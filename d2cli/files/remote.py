@@ -177,6 +177,8 @@ class Remote:
         pattern = self.name if not self.is_dir() else "*"
         if self.scheme in HTTP or (not self.is_dir() and not set(pattern) & set("*[")):
             return None
+        if not self.is_dir() and self.is_file():  # a name comes before a pattern
+            return None
         folder = self.address.rstrip("/") if self.is_dir() else self.address.rsplit("/", 1)[0]
         with Remote(folder)._asking() as (files, path):
             found = files.get_file_info(pafs.FileSelector(path))

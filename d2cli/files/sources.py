@@ -71,7 +71,7 @@ class Sources:
                 self.paths.extend([remote] if shards is None else shards)
             elif is_folder_or_glob(ref):
                 self._open[key], files = open_folder(ref, _open_file)
-                self.paths.extend(files)
+                self.paths.extend([*files, Path(ref)])  # what comes into it would be read as well
             else:
                 self._open[key] = _open_file(Path(ref), as_list)
                 if is_file(ref):

@@ -12,7 +12,14 @@ from numpy.typing import NDArray
 
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.room import IN_MEMORY, Room
-from d2cli.stages.vectors import BLOCK_ROWS, LARGEST, SMALLEST, Vectors, as_vectors, vector_type
+from d2cli.stages.vectors import (
+    BLOCK_ROWS,
+    SMALLEST,
+    Vectors,
+    as_vectors,
+    largest_value,
+    vector_type,
+)
 from d2cli.stages.verdicts import Check, failed, marked_rows, passed, warned
 
 ROUNDING = 1e-6  # of an axis' largest value: a spread below it is float32 rounding of a constant
@@ -89,6 +96,8 @@ def survey_vectors(
     sums, squares = np.zeros((len(starts), width)), np.zeros((len(starts), width))
     low, high = np.full((len(starts), width), np.inf), np.full((len(starts), width), -np.inf)
 
+    most = largest_value(width)
+
     def look(i: int) -> Iterator[int]:
         part = slice(starts[i], min(starts[i] + BLOCK_ROWS, n))
         block = np.asarray(vectors[part], dtype=wide)
@@ -97,9 +106,9 @@ def survey_vectors(
             peaks = np.abs(block).max(axis=1).astype(np.float64)  # NaN where any value is
         nan[part] = np.isnan(peaks) & look_at
         infinite[part] = np.isinf(peaks) & look_at
-        large[part] = (peaks > LARGEST) & ~np.isinf(peaks) & look_at
+        large[part] = (peaks > most) & ~np.isinf(peaks) & look_at
         zero[part] = (peaks == 0) & look_at
-        finite = look_at & (peaks <= LARGEST)
+        finite = look_at & (peaks <= most)
         if finite.any():
             sound = block if finite.all() else block[finite]
             counts[i] = len(sound)
@@ -195,7 +204,7 @@ def _magnitudes(survey: Survey) -> Check:
     if figures["count"]:
         return failed(
             "magnitudes",
-            f"values above {LARGEST:g} in {text}",
+            f"values above {largest_value(len(survey.low)):.3g} in {text}",
             "divide the vectors by a constant",
             **figures,
         )

@@ -1,5 +1,6 @@
 """Vectors that searches can rely on: finite, C-ordered, of a known type."""
 
+import math
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -12,13 +13,19 @@ from d2cli.stages.room import IN_MEMORY, Room, Rows, RowsInMemory, release
 Vectors: TypeAlias = NDArray[np.float32] | NDArray[np.float64]
 
 BLOCK_ROWS = 4096
-LARGEST = 1e37  # beyond it distances may not fit into float32
+LARGEST = 1e37  # beyond it distances may not fit into float32, in wide vectors even below it
+LARGEST_DISTANCE = 3e38
 SMALLEST = 1e-30  # if all values are below it, float32 distances lose their digits
 
 
 def vector_type(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
     """Return what vectors of a type are searched as: float32 if it holds them, else float64."""
     return np.float32 if np.result_type(dtype, np.float32) == np.float32 else np.float64
+
+
+def largest_value(width: int) -> float:
+    """Return the largest value with which no distance of vectors overflows float32."""
+    return min(LARGEST, LARGEST_DISTANCE / (2 * math.sqrt(width)))
 
 
 def as_vectors(
@@ -56,7 +63,8 @@ def as_vectors(
     unit = metric == "cosine"
     mend = "drop or mend these rows before building the graph"
     nan, infinite = Defect("holds NaN", mend), Defect("holds an infinite value", mend)
-    large = Defect(f"holds a value above {LARGEST:g}", "divide the vectors by a constant")
+    most = largest_value(array.shape[1])
+    large = Defect(f"holds a value above {most:.3g}", "divide the vectors by a constant")
     zero = Defect("is a zero vector, which has no direction", "drop these rows, or use --metric l2")
     largest = 0.0
     rows = _place_of_result(array, wide, room, unit=unit, overwrite=overwrite)
@@ -67,7 +75,7 @@ def as_vectors(
             largest = max(largest, float(peaks.max()))
             nan.add(start, np.isnan(peaks))
             infinite.add(start, np.isinf(peaks))
-            large.add(start, (peaks > LARGEST) & ~np.isinf(peaks))
+            large.add(start, (peaks > most) & ~np.isinf(peaks))
             zero.add(start, peaks == 0)
             if unit:
                 scaled = block / peaks[:, None]
