@@ -208,6 +208,20 @@ def test_a_folder_or_glob_of_parquet_is_one_source(s3, address):
     assert pa.concat_arrays(source.batches("x")).to_pylist() == [0, 1, 2, 3, 4, 5]
 
 
+def test_a_name_comes_before_a_pattern(s3):
+    for name, value in (("a[1].parquet", 1.0), ("a1.parquet", 2.0)):
+        out = pa.BufferOutputStream()
+        pq.write_table(pa.table({"aum": [value]}), out)
+        put(s3, name, out.getvalue())
+
+    def first(address):
+        return next(Sources().open(address).batches("aum"))[0].as_py()
+
+    assert first("s3://bucket/a[1].parquet") == 1.0
+    s3.files.delete_file("bucket/a[1].parquet")
+    assert first("s3://bucket/a[1].parquet") == 2.0
+
+
 def test_what_a_killed_run_has_copied_is_swept(s3, vectors, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     put(s3, "emb.npy", npy(vectors))
