@@ -240,3 +240,16 @@ def test_values_whose_distances_overflow_are_refused_also_in_wide_vectors():
         as_vectors(points, "l2")
     graph = graph_of(np.clip(points, -4.5e36, 4.5e36), backend="exact", n_neighbors=3)
     assert np.isfinite(graph.distances).all()
+
+
+def test_hnsw_comes_back_where_places_coincide_in_float32():
+    rng = np.random.default_rng(5)
+    points = np.concatenate(
+        [rng.standard_normal((300, 30)), rng.standard_normal((5, 30)) * 1e16]
+    )  # beside the outliers all others are one point
+    graph = graph_of(points, backend="hnsw", n_neighbors=5)
+    exact_graph = graph_of(points, backend="exact", n_neighbors=5)
+    found = np.mean(
+        [np.isin(a, b).mean() for a, b in zip(exact_graph.neighbors, graph.neighbors, strict=True)]
+    )
+    assert graph.recall.value <= found + 0.05

@@ -128,15 +128,19 @@ def _query(
     try:
         labels, away = index.knn_query(points, k=k, num_threads=1)
         return np.asarray(labels).astype(np.int32), np.asarray(away, dtype=np.float32)
-    except RuntimeError:  # one of the queries reaches fewer than k: ask one by one, k falling
+    except RuntimeError:  # one of the queries reaches fewer than k: ask one by one
         numbers = np.full((len(points), k), -1, dtype=np.int32)
         distances = np.full((len(points), k), np.inf, dtype=np.float32)
         for row, point in enumerate(points):
-            for fewer in range(k, 0, -1):
+            least, most = 0, k  # as many as are reached lie between them
+            asked = k
+            while least < most:
                 try:
-                    labels, away = index.knn_query(point[None], k=fewer, num_threads=1)
+                    labels, away = index.knn_query(point[None], k=asked, num_threads=1)
                 except RuntimeError:
-                    continue
-                numbers[row, :fewer], distances[row, :fewer] = labels[0], away[0]
-                break
+                    most = asked - 1
+                else:
+                    least = asked
+                    numbers[row, :asked], distances[row, :asked] = labels[0], away[0]
+                asked = (least + most + 1) // 2
         return numbers, distances
