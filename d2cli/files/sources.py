@@ -41,6 +41,7 @@ class Sources:
     def __init__(self) -> None:
         self._open: dict[tuple[str, bool], Source] = {}
         self.paths: list[Place] = []
+        self.folders: list[Path] = []  # and globs: what comes into them would be read as well
 
     def open(self, ref: str, *, as_list: bool = False) -> Source:
         """Open a file, folder or glob by its path or address, or standard input for ``-``.
@@ -71,7 +72,8 @@ class Sources:
                 self.paths.extend([remote] if shards is None else shards)
             elif is_folder_or_glob(ref):
                 self._open[key], files = open_folder(ref, _open_file)
-                self.paths.extend([*files, Path(ref)])  # what comes into it would be read as well
+                self.paths.extend(files)
+                self.folders.append(Path(ref))
             else:
                 self._open[key] = _open_file(Path(ref), as_list)
                 if is_file(ref):

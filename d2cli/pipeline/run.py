@@ -72,7 +72,11 @@ class Run:
 
     def inputs(self, *refs: str | Place | None) -> list[Place]:
         """Return every file this run reads: those opened, and artifacts named by ``refs``."""
-        return [*self.sources.paths, *(as_place(ref) for ref in refs if ref and ref != STDIN)]
+        return [
+            *self.sources.paths,
+            *self.sources.folders,
+            *(as_place(ref) for ref in refs if ref and ref != STDIN),
+        ]
 
 
 def run_stage(
