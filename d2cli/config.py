@@ -141,8 +141,11 @@ def _read(environment: Mapping[str, str], folder: Path) -> tuple[str, dict[str, 
     if (folder / FILE).is_file():
         return FILE, _parse(folder / FILE)
     if (folder / TABLE_OF).is_file():
-        with_others = _parse(folder / TABLE_OF).get("tool", {})
-        return f"{TABLE_OF} [tool.d2]", dict(with_others.get("d2", {}))
+        tools = _parse(folder / TABLE_OF).get("tool", {})
+        own = tools.get("d2", {}) if isinstance(tools, dict) else {}
+        if not isinstance(own, dict):
+            raise ParameterError(f"{TABLE_OF}: tool.d2 is {own!r}, expected a table")
+        return f"{TABLE_OF} [tool.d2]", own
     return "", {}
 
 

@@ -129,3 +129,11 @@ def test_a_wrong_value_is_refused_as_on_the_command_line(here, tmp_path, d2):
     code, _, err = d2("prune", here)
     assert code == 2
     assert "'much' is not a valid float" in err
+
+
+def test_a_pyproject_whose_tools_are_no_tables(tmp_path):
+    (tmp_path / "pyproject.toml").write_text("tool = 3\n")
+    assert taken(tmp_path)["graph"] == {}
+    (tmp_path / "pyproject.toml").write_text("[tool]\nd2 = 3\n")
+    with pytest.raises(ParameterError, match=r"tool.d2 is 3, expected a table"):
+        taken(tmp_path)
