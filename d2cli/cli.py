@@ -346,7 +346,12 @@ def prune(
 def options_by_command() -> dict[str, dict[str, Option]]:
     """Return the options of every command that a file or the environment may set."""
     found: dict[str, dict[str, Option]] = {}
-    for name, command in typer.main.get_command(app).commands.items():  # type: ignore[attr-defined]
+    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    groups = {
+        name: group.commands for name, group in commands.items() if hasattr(group, "commands")
+    }
+    inner = {f"{name} {sub}": one for name, of in groups.items() for sub, one in of.items()}
+    for name, command in {**commands, **inner}.items():
         for parameter in command.params:
             if parameter.param_type_name == "option" and parameter.name != "help":
                 option = Option(parameter.name, parameter.multiple)

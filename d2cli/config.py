@@ -53,7 +53,7 @@ class Defaults(dict[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """Return the value of an option; called by the parser where the command line has none."""
-        if name in self and self._given[name].name not in UNTOLD:
+        if name in self._given and self._given[name].name not in UNTOLD:
             self._taken[name] = None
         return super().get(name, default)
 
@@ -81,6 +81,10 @@ def defaults_of(
         found[command][options[command][one.name].parameter] = one
     defaults = {command: Defaults(given) for command, given in found.items()}
     _in_use[:] = defaults.values()
+    for command in [name for name in defaults if " " in name]:
+        group, _, inner = command.partition(" ")
+        # The parser asks a group's defaults for those of its commands.
+        defaults.setdefault(group, Defaults({}))[inner] = defaults.pop(command)
     return defaults
 
 
@@ -105,7 +109,8 @@ def _in(environment: Mapping[str, str], options: Options) -> Iterator[tuple[str,
     """Yield (command, option) of the environment; what comes later wins."""
     for command, names in options.items():
         for name, option in names.items():
-            for variable in (f"{PREFIX}{name}".upper(), f"{PREFIX}{command}_{name}".upper()):
+            own = command.replace(" ", "_")
+            for variable in (f"{PREFIX}{name}".upper(), f"{PREFIX}{own}_{name}".upper()):
                 if (text := environment.get(variable)) and variable not in ELSEWHERE:
                     yield command, Given(name, [text] if option.repeatable else text, variable)
 
@@ -116,7 +121,12 @@ def _in_file(
     """Yield (command, option) of the file; what comes later wins."""
     where, values = _read(environment, folder)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    for key in values.keys() - tables.keys():
+    for group in [key for key in tables if key not in options]:  # [cache.clear] is "cache clear"
+        inner = {f"{group} {key}": table for key, table in tables[group].items()}
+        if any(command in options for command in inner):
+            del tables[group]
+            tables |= inner
+    for key in (key for key, value in values.items() if not isinstance(value, dict)):
         owners = [command for command in options if _name(key) in options[command]]
         if not owners:
             everything = {name for names in options.values() for name in names}

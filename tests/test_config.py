@@ -137,3 +137,19 @@ def test_a_pyproject_whose_tools_are_no_tables(tmp_path):
     (tmp_path / "pyproject.toml").write_text("[tool]\nd2 = 3\n")
     with pytest.raises(ParameterError, match=r"tool.d2 is 3, expected a table"):
         taken(tmp_path)
+
+
+@pytest.mark.parametrize("how", ["D2_DRY_RUN", "D2_CACHE_CLEAR_DRY_RUN", "key", "table"])
+def test_commands_of_a_group_take_their_options_too(
+    here, tmp_path, monkeypatch, d2, own_cache, how
+):
+    d2("prune", here, "--difficulty", "aum", "--rate", 0.9, "-q")
+    before = sorted(own_cache.glob("*.parquet"))
+    texts = {"key": "dry-run = true\n", "table": "[cache.clear]\ndry-run = true\n"}
+    if how in texts:
+        (tmp_path / "d2.toml").write_text(texts[how])
+    else:
+        monkeypatch.setenv(how, "1")
+    code, _, err = d2("cache", "clear")
+    assert code == 0, err
+    assert sorted(own_cache.glob("*.parquet")) == before != []
