@@ -51,21 +51,36 @@ def slow_picks(indptr, indices, weights, score, order, budgets, *, candidate, gr
 )
 @settings(max_examples=150, deadline=None)
 def test_picks_over_several_levels_equal_the_loop(seed, n, n_groups, clamped):
-    *graph, score, order, rng = draw(seed, n)
+    indptr, indices, weights, score, order, rng = draw(seed, n)
     group = rng.integers(0, n_groups, n).astype(np.int32)
     candidate = (rng.random(n) < 0.9).astype(np.uint8)
     room = np.bincount(group, weights=candidate, minlength=n_groups).astype(np.int64)
     budgets = rng.integers(0, np.minimum(room, 40) + 1)
-    more = (score, order, candidate, NOBODY, group, budgets, clamped)
 
-    picks = GreedyPicks(*graph, *more)
-    while picks.done < len(picks.rows):  # in pieces of any size
+    picks = GreedyPicks(indptr, indices, score, order, candidate, NOBODY, group, budgets, clamped)
+    while picks.done < len(picks.rows):  # in pieces of any size, with any rows weighed
         before = picks.done
         count = int(rng.integers(1, 20))
-        assert picks.advance(count) == min(before + count, len(picks.rows)) == picks.done
+        assert picks.advance(count) == picks.done
+        if picks.lacking < 0:
+            assert picks.done == min(before + count, len(picks.rows))
+            continue
+        assert picks.done < min(before + count, len(picks.rows))
+        known = np.union1d(picks.lacking, rng.integers(0, n, rng.integers(0, n)))
+        edges = [weights[indptr[row] : indptr[row + 1]] for row in known]
+        picks.weigh(known, np.concatenate(edges))
+        assert picks.lacking == -1
 
     rows, values = slow_picks(
-        *graph, score, order, budgets, candidate=candidate, group=group, clamped=clamped
+        indptr,
+        indices,
+        weights,
+        score,
+        order,
+        budgets,
+        candidate=candidate,
+        group=group,
+        clamped=clamped,
     )
     np.testing.assert_array_equal(picks.rows, rows)
     np.testing.assert_array_equal(picks.scores, values)
@@ -79,12 +94,13 @@ def test_without_edges_rows_come_by_score_then_by_the_tie_order(seed, n):
     order = rng.permutation(n).astype(np.int32)
     place = np.empty(n, dtype=np.int64)
     place[order] = np.arange(n)
-    none = (np.zeros(n + 1, np.int64), np.empty(0, np.int32), np.empty(0))
+    none = (np.zeros(n + 1, np.int64), np.empty(0, np.int32))
     one = np.zeros(n, np.int32)
 
     picks = GreedyPicks(
         *none, score, order, np.ones(n, np.uint8), NOBODY, one, np.array([n]), False
     )
+    picks.weigh(np.arange(n), np.empty(0))
     picks.advance(n)
 
     np.testing.assert_array_equal(picks.rows, np.lexsort((place, -score)))
@@ -92,25 +108,31 @@ def test_without_edges_rows_come_by_score_then_by_the_tie_order(seed, n):
 
 
 def test_inputs_stay_as_they_are():
-    *graph, score, order, _ = draw(3, 200)
-    before = [array.copy() for array in (*graph, score, order)]
+    *arrays, _ = draw(3, 200)
+    before = [array.copy() for array in arrays]
+    indptr, indices, weights, score, order = arrays
     budgets, everyone = np.array([150]), np.ones(200, np.uint8)
 
-    GreedyPicks(
-        *graph, score, order, everyone, NOBODY, np.zeros(200, np.int32), budgets, False
-    ).advance(150)
+    picks = GreedyPicks(
+        indptr, indices, score, order, everyone, NOBODY, np.zeros(200, np.int32), budgets, False
+    )
+    picks.weigh(np.arange(200), weights)
+    assert picks.advance(150) == 150
 
-    for array, old in zip((*graph, score, order), before, strict=True):
+    for array, old in zip(arrays, before, strict=True):
         np.testing.assert_array_equal(array, old)
     assert budgets.tolist() == [150]
 
 
 @pytest.mark.parametrize("budgets", [[4], [2, 2]])
 def test_a_budget_beyond_the_candidates_is_an_error(budgets):
-    *graph, score, order, _ = draw(1, 6)
+    indptr, indices, weights, score, order, _ = draw(1, 6)
     candidate = np.array([1, 1, 1, 0, 0, 0], np.uint8)
     group = (np.arange(6) % len(budgets)).astype(np.int32)
-    picks = GreedyPicks(*graph, score, order, candidate, NOBODY, group, np.array(budgets), False)
+    picks = GreedyPicks(
+        indptr, indices, score, order, candidate, NOBODY, group, np.array(budgets), False
+    )
+    picks.weigh(np.arange(6), weights)
 
     with pytest.raises(ValueError, match="the budget exceeds the candidates"):
         picks.advance(10)

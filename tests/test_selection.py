@@ -1,5 +1,7 @@
 """The greedy pick against the loop "argmax, subtract, repeat"."""
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,12 +10,21 @@ from oracles import greedy, undirected_edges
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import GraphParams, ScoreParams, SelectParams
+from d2cli.stages import selection as selecting
 from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.score import score_rows
 from d2cli.stages.selection import Selection, Wishes, select_coreset
 from d2cli.stages.ties import tie_order
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _few_rows_weighed_at_a_time():
+    """So that even small cases see several batches of weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(selecting, "LEAST_BATCH", 3)
+        yield
 
 
 def draw(seed, n, *, groups=False):
@@ -219,6 +230,7 @@ def test_lengths_must_agree(cloud):
 
 def test_progress_counts_the_picks_up_to_the_budget(cloud, monkeypatch):
     monkeypatch.setattr("d2cli.stages.selection.PICKS_A_PIECE", 8)
+    monkeypatch.setattr("d2cli.stages.selection.LEAST_BATCH", 200)
     graph = build_graph(cloud, GraphParams())
     scores = score_rows(graph, orient(np.arange(200), "high"), ScoreParams())
     seen = []
@@ -233,8 +245,31 @@ def test_progress_counts_the_picks_up_to_the_budget(cloud, monkeypatch):
     np.testing.assert_array_equal(watched.scores, unwatched.scores)
 
 
+def test_few_rows_are_weighed_anew_though_negative_picks_raise_others(monkeypatch):
+    rng = np.random.default_rng(0)
+    points = rng.normal(size=(4000, 2)).astype(np.float32)
+    graph = build_graph(points, GraphParams(n_neighbors=8))
+    scores = score_rows(graph, orient(rng.random(4000), "high"), ScoreParams())
+    scores = replace(scores, score=scores.score - 9)
+    batches = []
+    weigh = selecting._weights_of
+    monkeypatch.setattr(selecting, "LEAST_BATCH", 128)
+    monkeypatch.setattr(
+        selecting, "_weights_of", lambda task, rows: batches.append(len(rows)) or weigh(task, rows)
+    )
+
+    selection = select_coreset(graph, scores, SelectParams(keep=2000, gamma_reverse=0.1))
+
+    assert (selection.scores < 0).sum() > 1000
+    assert sum(batches) < 8 * 4000
+    monkeypatch.setattr(selecting, "LEAST_BATCH", 4000)
+    at_once = select_coreset(graph, scores, SelectParams(keep=2000, gamma_reverse=0.1))
+    np.testing.assert_array_equal(selection.rows, at_once.rows)
+
+
 def test_an_interrupt_between_two_pieces_ends_the_selection(cloud, monkeypatch):
     monkeypatch.setattr("d2cli.stages.selection.PICKS_A_PIECE", 8)
+    monkeypatch.setattr("d2cli.stages.selection.LEAST_BATCH", 200)
     graph = build_graph(cloud, GraphParams())
     scores = score_rows(graph, orient(np.arange(200), "high"), ScoreParams())
     seen = []

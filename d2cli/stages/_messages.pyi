@@ -11,12 +11,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 def undirected_union(
-    neighbors: NDArray[np.int32], distances: NDArray[np.float32]
+    neighbors: NDArray[np.int32], distances: NDArray[np.float32], at_once: int = ...
 ) -> tuple[NDArray[np.int64], NDArray[np.int32], NDArray[np.float32]]:
     """Return (indptr, indices, distances) with an edge wherever either end lists the other.
 
     Distances are not negative. Indices ascend within a row. Where both ends list the edge, the
-    row's own distance is taken.
+    row's own distance is taken. The edges into ``at_once`` rows are gathered at a time.
     """
 
 def sum_messages(
@@ -52,17 +52,22 @@ class GreedyPicks:
     scores : float64 array, shape (budget,)
         Score of each when it was picked.
     done : int
+    lacking : int
+        The row that would be next, but has to be weighed first; -1 if there is none.
+    by_place : float64 array, shape (n,)
+        The score that each row has now, in the order of ties; -inf once it is out. Not a copy.
     """
 
     rows: NDArray[np.int64]
     scores: NDArray[np.float64]
     done: int
+    lacking: int
+    by_place: NDArray[np.float64]
 
     def __init__(
         self,
         indptr: NDArray[np.int64],
         indices: NDArray[np.int32],
-        weights: NDArray[np.float64],
         score: NDArray[np.float64],
         order: NDArray[np.int32],
         candidate: NDArray[np.uint8],
@@ -71,10 +76,14 @@ class GreedyPicks:
         budgets: NDArray[np.int64],
         clamped: bool,
     ) -> None: ...
+    def weigh(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
+        """Take the weights of all edges of some different rows, side by side; forget all others."""
+
     def advance(self, count: int) -> int:
         """Make up to ``count`` more picks, and return how many are done in all.
 
-        How the picks are divided into calls does not change them.
+        Fewer are made if a row has no weights yet; see ``lacking``. How the picks are divided into
+        calls does not change them.
 
         Raises
         ------

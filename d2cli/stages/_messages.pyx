@@ -51,15 +51,18 @@ cdef inline void sort_edges(edge* edges, Py_ssize_t count) noexcept nogil:
         edges[place] = moved
 
 
-def undirected_union(const int32_t[:, ::1] neighbors, const float[:, ::1] distances):
+def undirected_union(
+    const int32_t[:, ::1] neighbors, const float[:, ::1] distances, Py_ssize_t at_once=1 << 20
+):
     cdef Py_ssize_t n = neighbors.shape[0], k = neighbors.shape[1]
-    cdef Py_ssize_t i, c, first, at = 0, a, b, total = 0
+    cdef Py_ssize_t i, c, first, at = 0, a, b, total = 0, low, high, most = 0
+    cdef Py_ssize_t part, parts = (n + at_once - 1) // at_once
     cdef int32_t j
     cdef int64_t count
     cdef edge left, right, taken
     cdef vector[edge] row
     indptr = np.zeros(n + 1, dtype=np.int64)
-    cdef int64_t[::1] ends = indptr, begin = np.zeros(n + 1, dtype=np.int64)
+    cdef int64_t[::1] ends = indptr, begin = np.zeros(n, dtype=np.int64)
     cdef const int32_t* near = &neighbors[0, 0] if n and k else NULL
     cdef const uint32_t* bits = <const uint32_t*>&distances[0, 0] if n and k else NULL
     for first in range(0, n * k, PIECE):
@@ -69,55 +72,61 @@ def undirected_union(const int32_t[:, ::1] neighbors, const float[:, ::1] distan
                     begin[near[c]] += 1
         PyErr_CheckSignals()
     with nogil:  # counts to the first place of every row's incoming edges, one more for their end
-        for i in range(n):
-            count = begin[i]
-            begin[i] = total + i
-            total += count
-        begin[n] = total + n
+        for part in range(parts):
+            b = 0
+            for i in range(part * at_once, min((part + 1) * at_once, n)):
+                count = begin[i]
+                begin[i] = b
+                b += count + 1
+                total += count
+            most = max(most, b)
     # From NumPy because that asks for huge pages, which random writes need more than others.
-    incoming = np.empty(total + n, dtype=np.uint64)
+    incoming = np.empty(most, dtype=np.uint64)
     cdef edge[::1] source = incoming
     indices = np.empty(2 * total, dtype=np.int32)
     merged = np.empty(2 * total, dtype=np.float32)
     cdef int32_t[::1] columns = indices
     cdef uint32_t[::1] values = merged.view(np.uint32)
-    for first in range(0, n, PIECE):
-        with nogil:
-            for i in range(first, min(first + PIECE, n)):  # ascending in every row's places
-                for c in range(i * k, (i + 1) * k):
-                    j = near[c]
-                    if j >= 0:
-                        source[begin[j]] = (<edge>i << 32) | bits[c]
-                        begin[j] += 1
-        PyErr_CheckSignals()
     row.resize(k + 1)
-    b = 0
-    for first in range(0, n, PIECE):
-        with nogil:
-            for i in range(first, min(first + PIECE, n)):
-                a = 0
-                for c in range(i * k, (i + 1) * k):
-                    if near[c] >= 0:
-                        row[a] = (<edge>near[c] << 32) | bits[c]
-                        a += 1
-                sort_edges(row.data(), a)
-                row[a] = NO_EDGE
-                source[begin[i]] = NO_EDGE
-                a = 0
-                while True:
-                    left = row[a]
-                    right = source[b]
-                    taken = left if left >> 32 <= right >> 32 else right
-                    if taken == NO_EDGE:
-                        break
-                    columns[at] = <int32_t>(taken >> 32)
-                    values[at] = <uint32_t>taken
-                    at += 1
-                    a += left >> 32 <= right >> 32
-                    b += right >> 32 <= left >> 32
-                b += 1
-                ends[i + 1] = at
-        PyErr_CheckSignals()
+    for part in range(parts):
+        low = part * at_once
+        high = min(low + at_once, n)
+        for first in range(0, n, PIECE):
+            with nogil:
+                for i in range(first, min(first + PIECE, n)):  # ascending in every row's places
+                    for c in range(i * k, (i + 1) * k):
+                        j = near[c]
+                        if low <= j < high:
+                            source[begin[j]] = (<edge>i << 32) | bits[c]
+                            begin[j] += 1
+            PyErr_CheckSignals()
+        b = 0
+        for first in range(low, high, PIECE):
+            with nogil:
+                for i in range(first, min(first + PIECE, high)):
+                    a = 0
+                    for c in range(i * k, (i + 1) * k):
+                        if near[c] >= 0:
+                            row[a] = (<edge>near[c] << 32) | bits[c]
+                            a += 1
+                    sort_edges(row.data(), a)
+                    row[a] = NO_EDGE
+                    source[begin[i]] = NO_EDGE
+                    a = 0
+                    while True:
+                        left = row[a]
+                        right = source[b]
+                        taken = left if left >> 32 <= right >> 32 else right
+                        if taken == NO_EDGE:
+                            break
+                        columns[at] = <int32_t>(taken >> 32)
+                        values[at] = <uint32_t>taken
+                        at += 1
+                        a += left >> 32 <= right >> 32
+                        b += right >> 32 <= left >> 32
+                    b += 1
+                    ends[i + 1] = at
+            PyErr_CheckSignals()
     return indptr, indices[:at], merged[:at]
 
 
@@ -270,11 +279,13 @@ cdef class Tournament:
 @cython.final
 cdef class GreedyPicks:
     cdef readonly object rows, scores
-    cdef readonly Py_ssize_t done
+    cdef readonly Py_ssize_t done, lacking
     cdef Tournament game
     cdef const int64_t[::1] indptr
     cdef const int32_t[::1] indices
-    cdef const double[::1] weights
+    cdef const double[::1] weights  # of the rows that were weighed last, side by side
+    cdef const int64_t[::1] weighed, starts
+    cdef int32_t[::1] slot  # where among them each row stands; -1 if it does not
     cdef const int64_t[::1] included
     cdef const int32_t[::1] group
     cdef int64_t[::1] left
@@ -284,7 +295,6 @@ cdef class GreedyPicks:
         self,
         const int64_t[::1] indptr,
         const int32_t[::1] indices,
-        const double[::1] weights,
         const double[::1] score,
         const int32_t[::1] order,
         const unsigned char[::1] candidate,
@@ -298,8 +308,10 @@ cdef class GreedyPicks:
         budget = int(np.sum(budgets))
         self.rows = np.empty(budget, dtype=np.int64)
         self.scores = np.empty(budget, dtype=np.float64)
-        self.done = 0
-        self.indptr, self.indices, self.weights = indptr, indices, weights
+        self.done, self.lacking = 0, -1
+        self.indptr, self.indices = indptr, indices
+        self.weights, self.weighed = np.empty(0), np.empty(0, dtype=np.int64)
+        self.starts, self.slot = np.zeros(1, dtype=np.int64), np.full(n, -1, dtype=np.int32)
         self.included, self.group, self.clamped = included, group, clamped
         self.left = np.array(budgets, dtype=np.int64)
         with nogil:
@@ -308,6 +320,22 @@ cdef class GreedyPicks:
                     game.enter(i, score[i])
             game.begin()
         self.game = game
+
+    @property
+    def by_place(self):
+        return np.asarray(<double[: self.game.n]>self.game.levels[0])
+
+    def weigh(self, const int64_t[::1] rows, const double[::1] weights):
+        cdef Py_ssize_t i
+        starts = np.zeros(rows.shape[0] + 1, dtype=np.int64)
+        cdef int64_t[::1] ends = starts
+        for i in range(self.weighed.shape[0]):
+            self.slot[self.weighed[i]] = -1
+        for i in range(rows.shape[0]):
+            self.slot[rows[i]] = <int32_t>i
+            ends[i + 1] = ends[i] + self.indptr[rows[i] + 1] - self.indptr[rows[i]]
+        self.weighed, self.starts, self.weights = rows, starts, weights
+        self.lacking = -1
 
     def advance(self, Py_ssize_t count):
         cdef Tournament game = self.game
@@ -318,9 +346,9 @@ cdef class GreedyPicks:
         cdef int64_t pick
         cdef double sent
         cdef double* x = game.levels[0]
+        cdef Py_ssize_t shift
         cdef const int32_t* place_of = &game.place[0] if game.n else NULL
         cdef const int32_t* near = &self.indices[0] if self.indices.shape[0] else NULL
-        cdef const double* weight = &self.weights[0] if self.weights.shape[0] else NULL
         with nogil:
             for step in range(self.done, stop):
                 if step < self.included.shape[0]:
@@ -330,22 +358,26 @@ cdef class GreedyPicks:
                     if place < 0:
                         break
                 pick = game.order[place]
+                if self.slot[pick] < 0:
+                    self.lacking = pick
+                    break
                 sent = x[place]
                 picked[step] = pick
                 scores[step] = sent
                 x[place] = -INFINITY  # and stays so, whatever is subtracted
                 self.left[self.group[pick]] -= 1
                 self.expect(game.best())
+                shift = self.starts[self.slot[pick]] - self.indptr[pick]
                 if sent >= 0:  # scores fall, of which the game may learn later
                     # Fetched together first, the scattered scores arrive sooner.
                     for e in range(self.indptr[pick], self.indptr[pick + 1]):
                         prefetch(x + place_of[near[e]])
                     for e in range(self.indptr[pick], self.indptr[pick + 1]):
-                        x[place_of[near[e]]] -= weight[e] * sent
+                        x[place_of[near[e]]] -= self.weights[shift + e] * sent
                 elif not self.clamped:
                     for e in range(self.indptr[pick], self.indptr[pick + 1]):
                         place = place_of[near[e]]
-                        game.put_at(place, x[place] - weight[e] * sent)
+                        game.put_at(place, x[place] - self.weights[shift + e] * sent)
                 self.done = step + 1
         if place < 0:
             raise ValueError(TOO_FEW)
@@ -353,14 +385,20 @@ cdef class GreedyPicks:
 
     cdef inline void expect(self, Py_ssize_t place) noexcept nogil:
         """Fetch the first edges of the row that is likely to be picked next."""
-        cdef Py_ssize_t i, first
+        cdef Py_ssize_t i, row
+        cdef const int32_t* indices
+        cdef const double* weights
         if place < 0:
             return
-        first = self.indptr[self.game.order[place]]
+        row = self.game.order[place]
+        if self.slot[row] < 0:
+            return
+        indices = &self.indices[0] + self.indptr[row]
+        weights = &self.weights[0] + self.starts[self.slot[row]]
         for i in range(2):
-            prefetch(&self.indices[first] + 16 * i)
-            prefetch(&self.weights[first] + 16 * i)
-            prefetch(&self.weights[first] + 16 * i + 8)
+            prefetch(indices + 16 * i)
+            prefetch(weights + 16 * i)
+            prefetch(weights + 16 * i + 8)
 
     cdef inline Py_ssize_t next(self) noexcept nogil:
         """Return the place of the largest score in groups that have room; -1 if there is none."""

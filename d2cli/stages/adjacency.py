@@ -1,5 +1,6 @@
 """The undirected graph that messages travel on."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -31,6 +32,20 @@ class Adjacency:
     def n_samples(self) -> int:
         """Rows, n."""
         return len(self.indptr) - 1
+
+    def pieces(self, n_edges: int) -> Iterator[slice]:
+        """Yield consecutive rows, of about ``n_edges`` edges at a time."""
+        start = 0
+        while start < self.n_samples:
+            stop = int(np.searchsorted(self.indptr, self.indptr[start] + n_edges, side="right")) - 1
+            yield slice(start, stop := max(stop, start + 1))
+            start = stop
+
+    def edges_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the places of all edges of some rows in ``indices``, row by row."""
+        starts, counts = self.indptr[rows], self.indptr[rows + 1] - self.indptr[rows]
+        ends = np.cumsum(counts)
+        return np.repeat(starts - ends + counts, counts) + np.arange(ends[-1] if len(ends) else 0)
 
     def nearest(self, marked: NDArray[np.bool_]) -> NDArray[np.float32]:
         """Return each row's distance to its nearest marked neighbour (n,); inf without one."""

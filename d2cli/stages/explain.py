@@ -6,7 +6,7 @@ stored scores to the last bit.
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -198,18 +198,17 @@ class Past:
         """The score of every row before the last round of the forward pass, (n,)."""
         if self.rounds <= 1:
             return self.scores.difficulty
-        around, pool = self.graph.adjacency, self.scores.pool
-        weights = edge_weights(
-            around.distances,
-            gamma=self.scores.gamma_forward,
-            bandwidth=self.scores.bandwidth,
-            kernel=self.score_kernel,
-        )
-        weights *= np.repeat(pool, np.diff(around.indptr)) & pool[around.indices]
+        scores = self.scores
         return pass_forward(
-            around,
-            self.scores.difficulty,
-            weights=weights,
+            self.graph.adjacency,
+            scores.difficulty,
+            weigh=partial(
+                edge_weights,
+                gamma=scores.gamma_forward,
+                bandwidth=scores.bandwidth,
+                kernel=self.score_kernel,
+            ),
+            pool=scores.pool,
             rounds=self.rounds - 1,
             neighbor_floor=self.neighbor_floor,
         )

@@ -39,8 +39,8 @@ class Task:
         Rows to pick of each group.
     order : int32 array, shape (n,)
         The rows in the order in which equals are taken.
-    weights : float64 array, shape (e,)
-        Similarity of the edges of ``graph.adjacency``, 0 to 1.
+    weigh : callable
+        Returns the similarity, 0 to 1, of edges from their distances, float32 (e,).
     rng : Generator
         Of methods that draw rows.
     """
@@ -52,7 +52,7 @@ class Task:
     groups: Groups
     budgets: tuple[int, ...]
     order: NDArray[np.int32]
-    weights: NDArray[np.float64]
+    weigh: Callable[[NDArray[np.float32]], NDArray[np.float64]]
     rng: np.random.Generator
 
     @property
@@ -197,7 +197,7 @@ def pick_facility_location(task: Task) -> Picked:
         demand = np.zeros(len(task.candidate), dtype=np.uint8)
         demand[rows] = task.candidate[rows]
         included = task.included[task.groups.codes[task.included] == group]
-        edges = (around.indptr, around.indices, task.weights)
+        edges = (around.indptr, around.indices, task.weigh(around.distances))
         return Picked(*cover_greedily(*edges, task.order, demand, demand, included, budget))
 
     return _each_group(task, pick)

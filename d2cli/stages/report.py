@@ -1,5 +1,6 @@
 """What a selection keeps, beside what random selections of the same size keep."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,6 +22,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 1.0)
 HISTOGRAM_BINS = 20
 NEARLY_ALL = 0.95
 CURVE_POINTS = 200
+EDGES_AT_ONCE = 1 << 20  # weighed
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,6 +100,12 @@ class Way:
         )
 
 
+def _stored_distances(graph: KnnGraph) -> NDArray[np.float32]:
+    """Return the distances of all stored edges, (e,); they themselves where no list is padded."""
+    real = graph.neighbors[:, -1] >= 0  # padding is at the end
+    return graph.distances.reshape(-1) if real.all() else graph.distances[graph.neighbors >= 0]
+
+
 def weigh(distances: NDArray[np.float32], ways: dict[str, Way]) -> dict[str, dict[str, Any]]:
     """Describe the weights that each way gives to the stored edges.
 
@@ -125,14 +133,22 @@ def weigh(distances: NDArray[np.float32], ways: dict[str, Way]) -> dict[str, dic
     nearest_first = np.partition(distances, np.unique(ends))[ends]
     described = {}
     for name, way in ways.items():
-        weights = way.weights(distances)
         low, high = way.weights(nearest_first)
         quantiles = low + (high - low) * (places - below)
+        # The sum, and how many are near 0 and near 1, piece by piece.
+        parts = [
+            (weights.sum(), np.count_nonzero(weights < 0.01), np.count_nonzero(weights > 0.99))
+            for start in range(0, len(distances), EDGES_AT_ONCE)
+            for weights in [way.weights(distances[start : start + EDGES_AT_ONCE])]
+        ]
+        total, near_0, near_1 = (
+            math.fsum(part) / len(distances) for part in zip(*parts, strict=True)
+        )
         described[name] = {
             "gamma": way.gamma,
-            "quantiles": {"mean": float(np.mean(weights)), **_named(quantiles)},
-            "near_0": float(np.mean(weights < 0.01)),
-            "near_1": float(np.mean(weights > 0.99)),
+            "quantiles": {"mean": total, **_named(quantiles)},
+            "near_0": near_0,
+            "near_1": near_1,
         }
     return described
 
@@ -290,7 +306,7 @@ def summarize(
     n, budget = selection.n_samples, len(selection.rows)
     negative = selection.scores < 0
     weights = weigh(
-        graph.distances[graph.neighbors >= 0],
+        _stored_distances(graph),
         {
             "forward": Way(
                 gamma=scores.gamma_forward, bandwidth=scores.bandwidth, kernel=score_kernel

@@ -1,6 +1,8 @@
 """Forward message passing: rows gather difficulty from their neighbours."""
 
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +17,8 @@ from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
 from d2cli.stages.ties import tie_order
+
+EDGES_AT_ONCE = 1 << 20  # weighed
 
 
 class EmptyPoolError(ParameterError):
@@ -60,7 +64,8 @@ def pass_forward(
     adjacency: Adjacency,
     difficulty: NDArray[np.float64],
     *,
-    weights: NDArray[np.float64],
+    weigh: Callable[[NDArray[np.float32]], NDArray[np.float64]],
+    pool: NDArray[np.bool_],
     rounds: int = 1,
     neighbor_floor: float | None = None,
 ) -> NDArray[np.float64]:
@@ -76,8 +81,10 @@ def pass_forward(
         Undirected graph over n rows.
     difficulty : float64 array, shape (n,)
         Finite; higher is harder.
-    weights : float64 array, shape (e,)
-        One an edge, 0 for edges that carry nothing.
+    weigh : callable
+        Returns the weights of edges from their distances, float32 (e,).
+    pool : bool array, shape (n,)
+        Rows outside it neither send nor receive.
     rounds : int
         How often.
     neighbor_floor : float, optional
@@ -94,8 +101,30 @@ def pass_forward(
     score = difficulty
     for _ in range(rounds):
         sent = score if neighbor_floor is None else np.maximum(score, neighbor_floor)
-        score = score + sum_messages(adjacency.indptr, adjacency.indices, weights, sent)
+        score = score + _messages_received(adjacency, weigh, pool, sent)
     return score.copy() if score is difficulty else score
+
+
+def _messages_received(
+    adjacency: Adjacency,
+    weigh: Callable[[NDArray[np.float32]], NDArray[np.float64]],
+    pool: NDArray[np.bool_],
+    sent: NDArray[np.float64],
+) -> NDArray[np.float64]:
+    """Return the sum of the messages that each row gets, (n,).
+
+    Weights are made and forgotten piece by piece: all of them are more than the graph itself.
+    """
+    received = np.empty(adjacency.n_samples)
+    indptr, everyone = adjacency.indptr, bool(pool.all())
+    for rows in adjacency.pieces(EDGES_AT_ONCE):
+        ends = indptr[rows.start : rows.stop + 1]
+        edges = slice(ends[0], ends[-1])
+        weights, senders = weigh(adjacency.distances[edges]), adjacency.indices[edges]
+        if not everyone:
+            weights *= np.repeat(pool[rows], np.diff(ends)) & pool[senders]
+        received[rows] = sum_messages(ends - ends[0], senders, weights, sent)
+    return received
 
 
 def score_rows(
@@ -149,20 +178,15 @@ def score_rows(
         pool = prune_hardest(values, fraction, groups=groups, order=order, available=available)
     if not pool.any():
         raise EmptyPoolError(f"prune-hardest {params.prune_hardest} leaves no row")
-    adjacency = graph.adjacency
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
+    adjacency = graph.adjacency
     gamma = params.gamma_forward_value
-    weights = edge_weights(
-        adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel
-    )
-    if not pool.all():
-        receivers = np.repeat(pool, np.diff(adjacency.indptr))
-        weights *= receivers & pool[adjacency.indices]
     with np.errstate(over="ignore", invalid="ignore"):
         score = pass_forward(
             adjacency,
             values,
-            weights=weights,
+            weigh=partial(edge_weights, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel),
+            pool=pool,
             rounds=params.rounds,
             neighbor_floor=params.neighbor_floor,
         )

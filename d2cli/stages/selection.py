@@ -4,6 +4,7 @@ Budgets, groups and wishes are the same for every method; `d2cli.stages.methods`
 """
 
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from numpy.typing import NDArray
@@ -22,6 +23,9 @@ from d2cli.stages.score import Scores
 from d2cli.stages.ties import tie_order
 
 PICKS_A_PIECE = 1 << 14  # some hundredths of a second, between two reports of progress
+# The weights of all edges would be the largest array of all, so those of the likely picks are
+# computed: a 16th of the rows, or twice as many if fewer than a 64th of these were picked.
+BATCHES, FEW, LEAST_BATCH = 16, 64, 1 << 14
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,9 +162,6 @@ def select_coreset(
     )
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
     gamma = params.gamma_reverse_value(n)
-    weights = edge_weights(
-        graph.adjacency.distances, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel
-    )
     task = Task(
         graph,
         scores.difficulty,
@@ -169,7 +170,7 @@ def select_coreset(
         parts,
         tuple(budgets),
         tie_order(n, params.ties, params.seed),
-        weights,
+        partial(edge_weights, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel),
         np.random.default_rng(params.seed),
     )
     if params.method == "d2":
@@ -187,7 +188,6 @@ def _pick_d2(
     picks = GreedyPicks(
         around.indptr,
         around.indices,
-        task.weights,
         score,
         task.order,
         task.candidate.astype(np.uint8),
@@ -196,7 +196,46 @@ def _pick_d2(
         np.array(task.budgets, dtype=np.int64),
         clamped,
     )
-    budget = len(picks.rows)
+    budget, weighed_at = len(picks.rows), 0
+    at_once = max(len(score) // BATCHES, LEAST_BATCH)
     while picks.done < budget:
-        on_progress("selecting", picks.advance(PICKS_A_PIECE), budget)
+        picks.advance(PICKS_A_PIECE)
+        if picks.lacking < 0:
+            on_progress("selecting", picks.done, budget)
+            continue
+        if 0 < picks.done - weighed_at < at_once // FEW:  # negative picks raise others
+            at_once *= 2
+        rows, weighed_at = _likely(picks, task, at_once), picks.done
+        picks.weigh(rows, _weights_of(task, rows))
     return Picked(picks.rows, picks.scores)
+
+
+def _weights_of(task: Task, rows: NDArray[np.int64]) -> NDArray[np.float64]:
+    """Return the weights of all edges of some rows, side by side."""
+    around = task.graph.adjacency
+    weights = np.empty(int((around.indptr[rows + 1] - around.indptr[rows]).sum()))
+    filled = 0
+    for start in range(0, len(rows), LEAST_BATCH):
+        edges = around.edges_of(rows[start : start + LEAST_BATCH])
+        weights[filled : filled + len(edges)] = task.weigh(around.distances[edges])
+        filled += len(edges)
+    return weights
+
+
+def _likely(picks: GreedyPicks, task: Task, count: int) -> NDArray[np.int64]:
+    """Return the rows that are likely to be picked next, ascending: ``lacking`` and about as many.
+
+    Those are the included ones whose turn it is, or else the ones with the largest scores now. As
+    long as messages lower scores, all that are picked until one is not among them are of these.
+    """
+    ahead = task.included[picks.done : picks.done + count]
+    if len(ahead):
+        return np.sort(ahead)
+    values = picks.by_place
+    places = np.flatnonzero(values > -np.inf)
+    if count < len(places):
+        least = np.partition(values, len(values) - count)[len(values) - count]
+        more = np.flatnonzero(values > least)
+        equal = np.flatnonzero(values == least)[: count - len(more)]  # in the order of ties
+        places = np.concatenate([more, equal])
+    return np.union1d(task.order[places].astype(np.int64), picks.lacking)

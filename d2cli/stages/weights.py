@@ -24,10 +24,8 @@ def nearest_kept(adjacency: Adjacency, kept: NDArray[np.bool_]) -> NDArray[np.in
     """
     indptr = adjacency.indptr
     nearest = np.full(adjacency.n_samples, -1, dtype=np.int64)
-    start = 0
-    while start < adjacency.n_samples:
-        stop = int(np.searchsorted(indptr, indptr[start] + EDGES_AT_ONCE, side="right")) - 1
-        stop = max(stop, start + 1)
+    for piece in adjacency.pieces(EDGES_AT_ONCE):
+        start, stop = piece.start, piece.stop
         edges = slice(indptr[start], indptr[stop])
         others = adjacency.indices[edges]
         places = np.flatnonzero(kept[others])
@@ -36,7 +34,6 @@ def nearest_kept(adjacency: Adjacency, kept: NDArray[np.bool_]) -> NDArray[np.in
         order = np.lexsort((adjacency.distances[edges][places], owners))
         rows, first = np.unique(owners[order], return_index=True)
         nearest[rows] = others[places[order[first]]]
-        start = stop
     return nearest
 
 
