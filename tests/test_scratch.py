@@ -119,7 +119,7 @@ def test_a_disk_that_fills_up_is_told(disk, tmp_path, cloud, monkeypatch):
     class Full:
         def __init__(self, folder):
             self.file = real(folder)
-            self.close = self.file.close
+            self.close, self.seek = self.file.close, self.file.seek
 
         def write(self, _):
             raise OSError(errno.ENOSPC, "No space left on device")

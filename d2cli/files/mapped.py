@@ -14,7 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import ResourceError
-from d2cli.stages.room import mapping_of
+from d2cli.stages.room import IN_MEMORY, mapping_of
 
 # The file of a map, and where in the file the map begins.
 _files: "weakref.WeakKeyDictionary[mmap.mmap, tuple[IO[bytes], int]]" = weakref.WeakKeyDictionary()
@@ -26,7 +26,7 @@ def remember(mapping: mmap.mmap, file: IO[bytes], start: int) -> None:
     weakref.finalize(mapping, file.close)
 
 
-def take_mapped(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+def take_mapped(array: NDArray[Any], rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
     """Return ``array[rows]`` (b, d), read from the array's file if that is known.
 
     Raises
@@ -37,9 +37,9 @@ def take_mapped(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
     mapping = mapping_of(array)
     known = _files.get(mapping) if mapping is not None else None
     if mapping is None or known is None or not array.flags.c_contiguous:
-        return array[rows]
+        return IN_MEMORY.take(array, rows)
     if not hasattr(os, "preadv") or not array[:1].nbytes:
-        return array[rows]
+        return IN_MEMORY.take(array, rows)
     file, begin = known
     begin += array.ctypes.data - np.frombuffer(mapping, dtype=np.uint8).ctypes.data
     taken = np.empty((len(rows), array.shape[1]), dtype=array.dtype)
@@ -54,7 +54,7 @@ def take_mapped(array: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
     return taken
 
 
-def _runs(rows: NDArray[np.int64]) -> Iterable[tuple[int, int]]:
+def _runs(rows: NDArray[np.integer[Any]]) -> Iterable[tuple[int, int]]:
     """Return the slices of rows that follow each other."""
     breaks = np.flatnonzero(np.diff(rows) != 1) + 1
     return pairwise([0, *breaks.tolist(), len(rows)]) if len(rows) else []

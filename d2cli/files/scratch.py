@@ -44,6 +44,7 @@ class DiskRoom(Room):
         self.share = max(resident // 2, 1)
         self.folder = folder
         self._read = 0
+        self._looked_at: dict[int, weakref.ref[NDArray[Any]]] = {}  # since then
         self._lock = Lock()
 
     def rows(self, shape: tuple[int, int], dtype: DTypeLike) -> Rows:
@@ -60,25 +61,34 @@ class DiskRoom(Room):
         """See `Room`."""
         # A column of rows that lie apart, as in Fortran order, is a page of its own.
         apart = 0 if block.flags.c_contiguous else WINDOW * block.shape[-1]
+        self._count(vectors, block.nbytes + apart)
+
+    def have_looked(self, vectors: NDArray[Any], n_rows: int) -> None:
+        """See `Room`."""
+        self._count(vectors, n_rows * max(mmap.PAGESIZE, int(vectors.strides[0])))
+
+    def _count(self, vectors: NDArray[Any], n_bytes: int) -> None:
         with self._lock:
-            self._read += block.nbytes + apart
+            self._read += n_bytes
+            self._looked_at[id(vectors)] = weakref.ref(vectors)
             if self._read < self.share:
                 return
-            self._read = 0
-        release(vectors)
+            looked_at, self._looked_at, self._read = self._looked_at, {}, 0
+        for reference in looked_at.values():
+            release(reference())
 
-    def take(self, vectors: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    def take(self, vectors: NDArray[Any], rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """See `Room`."""
         return take_mapped(vectors, rows)
 
 
 class _RowsOnDisk:
-    """An array in an unnamed file, written in order and then mapped."""
+    """An array in an unnamed file, written and then mapped."""
 
     def __init__(self, folder: Path, shape: tuple[int, int], dtype: np.dtype[Any]) -> None:
-        self.folder, self.shape, self.dtype = folder, shape, dtype
+        self.folder, self.shape, self.dtype, self.filled = folder, shape, dtype, 0
         size = shape[0] * shape[1] * dtype.itemsize
-        self.file = _open_unnamed(folder)
+        self.file, self._lock = _open_unnamed(folder), Lock()
         self._close_unless = weakref.finalize(self, self.file.close)  # unless it is finished
         try:
             free = shutil.disk_usage(folder).free
@@ -93,13 +103,21 @@ class _RowsOnDisk:
             )
 
     def append(self, block: NDArray[Any]) -> None:
+        self.put(self.filled, block)
+        self.filled += len(block)
+
+    def put(self, start: int, block: NDArray[Any]) -> None:
+        at = start * self.shape[1] * self.dtype.itemsize
         rows = max(BLOCK_BYTES // max(self.shape[1] * self.dtype.itemsize, 1), 1)
         try:
             for start in range(0, len(block), rows):
                 part = np.ascontiguousarray(block[start : start + rows], dtype=self.dtype)
                 left = part.data.cast("B") if part.size else memoryview(b"")
-                while left:
-                    left = left[self.file.write(left) :]
+                with self._lock:
+                    self.file.seek(at)
+                    at += len(left)
+                    while left:
+                        left = left[self.file.write(left) :]
         except OSError as error:
             self.file.close()
             raise ResourceError(

@@ -32,6 +32,7 @@ PICK = 6e-6  # seconds a row to score, select and report
 LARGE_PAGE = 2 << 20  # bytes that a look at a memory-mapped page may make resident
 AXES_SHARE = 0.25  # of the width: axes that wide vectors mostly need; not known beforehand
 HNSW_EFFORT = 4  # candidates for a neighbour that reach the usual recall
+LEFT_ALONE = ("lay out", "search")  # steps that look at points, not at vectors
 CELL_SPREAD = 4  # the largest cells have so many times the rows of the average
 
 
@@ -88,7 +89,10 @@ class Job:
 
 @dataclass(frozen=True)
 class Step:
-    """One step: seconds, and bytes beside the vectors and the program itself."""
+    """One step: seconds, bytes beside the vectors and the program itself, and bytes of vectors.
+
+    Vectors are those of the input and the points that they are searched as; both may be on disk.
+    """
 
     name: str
     seconds: float
@@ -282,28 +286,29 @@ class _Cost:
 
     def steps(self, sizes: Sequence[int]) -> list[Step]:
         """Return the steps of all groups, of one name together."""
-        found: dict[str, tuple[float, float]] = {}
+        found: dict[str, tuple[float, float, float]] = {}
         for size in sizes:
-            for name, seconds, working in self._group(size):
-                before = found.get(name, (0.0, 0.0))
-                found[name] = before[0] + seconds, max(before[1], working)
-        held = self.graph if len(sizes) > 1 else 0.0
+            for name, seconds, working, points in self._group(size):
+                before = found.get(name, (0.0, 0.0, 0.0))
+                largest = max(before[1], working), max(before[2], points)
+                found[name] = before[0] + seconds, *largest
+        held, released = self.graph if len(sizes) > 1 else 0.0, self.released
         return [
             Step(
                 name,
                 seconds,
                 working + held + self.job.held,
-                0.0 if self.released and name.startswith(("lay out", "search")) else self.vectors,
+                points + (0.0 if released and name.startswith(LEFT_ALONE) else self.vectors),
             )
-            for name, (seconds, working) in found.items()
+            for name, (seconds, working, points) in found.items()
         ]
 
-    def _group(self, size: int) -> list[tuple[str, float, float]]:
-        """Return (name, seconds, bytes beside the vectors) of the steps of one group."""
+    def _group(self, size: int) -> list[tuple[str, float, float, float]]:
+        """Return (name, seconds, bytes beside vectors and points, those of points) of each step."""
         job, k = self.job, self.params.n_neighbors
         rows = 50.0 * size  # numbers of rows, places, keys and the table of twins
         looking = ("find equal rows", 2.0 * size * job.row_bytes / READ / self.threads)
-        first = (*looking, rows + job.n_threads * self.block)
+        first = (*looking, rows + job.n_threads * self.block, 0.0)
         threads = job.n_threads
         scan = threads * (
             4.0 * exact.PRODUCT_ROWS * exact.PRODUCT_COLUMNS
@@ -319,7 +324,7 @@ class _Cost:
                 held = size * pairs.candidate_bytes(k) + threads * (
                     4.0 * pairs.BLOCK**2 + 20.0 * (pairs.STRIP_BLOCKS + 1) * pairs.BLOCK * job.width
                 )
-            return [first, ("exact search", seconds, rows + held + answer)]
+            return [first, ("exact search", seconds, rows + held + answer, 0.0)]
         points = 4.0 * size * self.axes
         cells = min(partition.MOST_CELLS, max(1, size // partition.CELL_ROWS))
         sample = partition.SAMPLE_A_CELL * cells * self.axes * 8.0
@@ -340,22 +345,25 @@ class _Cost:
         checked = min(SAMPLE_SIZE, size)
         return [
             first,
-            ("sample for recall", self._exact_seconds(checked, size), rows + scan),
+            ("sample for recall", self._exact_seconds(checked, size), rows + scan, 0.0),
             (
                 "project",
                 size * job.width * 2.0 * (self.axes / self.speed + 1e-9) / self.threads,
-                rows + points + threads * self.block,
+                rows + threads * self.block,
+                points,
             ),
             (
                 "lay out in cells",
                 size * cells * (2.0 * self.axes / self.speed + PAIR) * 1.3 / self.threads,
-                rows + points + max(sample + sorting, sorted_),
+                rows + max(sample + sorting, sorted_),
+                points,
             ),
-            (f"search ({way})", 0.8 * every, rows + points + index + candidates + asked),
+            (f"search ({way})", 0.8 * every, rows + index + candidates + asked, points),
             (
                 "refine and rank",
                 0.2 * every,
-                rows + points + 2 * candidates + asked + answer + threads * approximate.PIECE * 1e3,
+                rows + 2 * candidates + asked + answer + threads * approximate.PIECE * 1e3,
+                points,
             ),
         ]
 

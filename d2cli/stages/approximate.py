@@ -122,15 +122,13 @@ class ApproximateIndex:
             refined = np.empty_like(candidates)
 
             def refine(part: slice) -> None:
-                refined[part] = refine_neighbors(
-                    self.layout.points, candidates, part.start, part.stop, min(BREADTH, wanted)
-                )
+                refined[part] = self._refine(candidates, part)
 
             share("refining", in_pieces(refine))
             candidates = refined
             del refined
-        neighbors = np.full((len(queries), k), -1, dtype=np.int32)
-        distances = np.full((len(queries), k), np.inf, dtype=np.float32)
+        neighbors = np.empty((len(queries), k), dtype=np.int32)
+        distances = np.empty((len(queries), k), dtype=np.float32)
 
         def rank(part: slice) -> None:
             found = candidates[part]
@@ -144,3 +142,12 @@ class ApproximateIndex:
 
         share("ranking", in_pieces(rank))
         return neighbors, distances
+
+    def _refine(self, candidates: NDArray[np.int32], part: slice) -> NDArray[np.int32]:
+        """Return better candidates of some positions; all are given."""
+        points, room = self.layout.points, self.layout.room
+        breadth = min(BREADTH, candidates.shape[1])
+        refined = refine_neighbors(points, candidates, part.start, part.stop, breadth)
+        if room.on_disk:
+            room.have_looked(points, len(np.unique(candidates[part])))
+        return refined

@@ -38,7 +38,11 @@ class CellSource:
         self.layout = layout
         self.effort = FIRST_EFFORT
         self.last_effort = min(last_effort, layout.n_cells)
-        self.norms = np.einsum("ij,ij->i", layout.points, layout.points)
+        self.norms = np.empty(len(layout.points), dtype=np.float32)
+        for start in range(0, len(layout.points), COLUMNS):
+            block = layout.points[start : start + COLUMNS]
+            self.norms[start : start + COLUMNS] = np.einsum("ij,ij->i", block, block)
+            layout.room.have_read(layout.points, block)
         self.center_norms = np.einsum("ij,ij->i", layout.centers, layout.centers)
 
     def try_harder(self) -> bool:
@@ -68,7 +72,7 @@ class CellSource:
     def _scan(self, asked: NDArray[np.int32], wanted: int) -> NDArray[np.int32]:
         """Return the ``wanted`` nearest positions of some ascending positions."""
         layout = self.layout
-        points = layout.points[asked]
+        points = layout.room.take(layout.points, asked)
         probes = min(self.effort, layout.n_cells)
         around = self._around(asked, probes)
         nearest = around[
@@ -87,6 +91,7 @@ class CellSource:
             for start in range(int(layout.starts[cell]), end, COLUMNS):
                 targets = slice(start, min(start + COLUMNS, end))
                 products = queries @ layout.points[targets].T
+                layout.room.have_read(layout.points, layout.points[targets])
                 best.merge(products, self.norms[targets], slots, asked, start)
         return best.finish()
 

@@ -17,7 +17,7 @@ from d2cli.stages.exact import ExactIndex
 from d2cli.stages.groups import Groups
 from d2cli.stages.hnsw import HnswSource
 from d2cli.stages.parallel import Progress, no_progress
-from d2cli.stages.partition import lay_out
+from d2cli.stages.partition import Layout, lay_out, lay_out_on_disk
 from d2cli.stages.projection import principal_axes, project
 from d2cli.stages.recall import Recall, RecallCheck, check_recall, raise_effort
 from d2cli.stages.room import IN_MEMORY, Room, release
@@ -139,11 +139,14 @@ def build_graph(
         Rows of groups with k rows or fewer are padded with -1 and infinity.
     """
     n, k = len(vectors), params.n_neighbors
+    if groups is None:
+        everything = np.arange(n, dtype=np.int64)
+        return _search_group(vectors, everything, params, n_threads, on_progress, room)
     neighbors = np.full((n, k), -1, dtype=np.int32)
     distances = np.full((n, k), np.inf, dtype=np.float32)
     backends, duplicates, effort, probes = set(), 0, 0, 0
     found, measured, before = 0.0, 0, 0
-    for rows in groups.rows() if groups else [np.arange(n, dtype=np.int64)]:
+    for rows in groups.rows():
         told = _of_all_rows(on_progress, before, len(rows), n)
         part = _search_group(vectors, rows, params, n_threads, told, room)
         row_numbers = rows.astype(np.int32)
@@ -218,6 +221,28 @@ def searches_exactly(n_places: int, dim: int, params: GraphParams) -> bool:
     return n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / math.sqrt(dim))
 
 
+def _lay_out(space: SearchSpace, seed: int, *, n_threads: int, on_progress: Progress) -> Layout:
+    """Lay out what candidates are searched in; on disk where the vectors are."""
+    how: Any = {"n_threads": n_threads, "on_progress": on_progress}
+    axes, room = principal_axes(space, seed=seed), space.room
+    if not room.on_disk:
+        points = project(space, axes, **how)
+        release(space.vectors)
+        return lay_out(points, seed=seed, **how)
+    if axes is None:  # points are made of vectors whenever they are needed
+        shape = (space.n_places, space.dim)
+        return lay_out_on_disk(space.block, shape, room, seed=seed, **how)
+    points = project(space, axes, **how)
+    release(space.vectors)
+
+    def block(places: slice | NDArray[np.int32]) -> NDArray[np.float32]:
+        taken = points[places] if isinstance(places, slice) else room.take(points, places)
+        room.have_read(points, taken)
+        return taken
+
+    return lay_out_on_disk(block, points.shape, room, seed=seed, **how)
+
+
 def _approximate_index(
     space: SearchSpace,
     k: int,
@@ -229,10 +254,7 @@ def _approximate_index(
 ) -> ApproximateIndex:
     """Return an index whose effort reaches the target recall on the sample, if it can."""
     how: Any = {"n_threads": n_threads, "on_progress": on_progress}
-    points = project(space, principal_axes(space, seed=params.seed), **how)
-    release(space.vectors)
-    layout = lay_out(points, seed=params.seed, **how)
-    del points
+    layout = _lay_out(space, params.seed, **how)
     if params.backend in ("cells", "fast"):
         most = LAST_EFFORT if params.backend == "cells" else MOST_PROBES_OF_FAST
         index = ApproximateIndex(space, CellSource(layout, last_effort=most))

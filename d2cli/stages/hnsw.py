@@ -72,7 +72,8 @@ class HnswSource:
             own = np.concatenate([rng.permutation(own[first]), own[~first]])
             for start in range(0, len(own), PIECE):
                 piece = own[start : start + PIECE]
-                self.indexes[shard].add_items(layout.points[piece], piece, num_threads=1)
+                points = layout.room.take(layout.points, piece)
+                self.indexes[shard].add_items(points, piece, num_threads=1)
                 yield len(piece)
 
         run_tasks(
@@ -104,7 +105,7 @@ class HnswSource:
 
         def search(start: int) -> Iterator[int]:
             part = slice(start, min(start + PIECE, len(asked)))
-            points = self.layout.points[asked[part]]
+            points = self.layout.room.take(self.layout.points, asked[part])
             answers = [
                 _query(index, points, min(a_shard, size))
                 for index, size in zip(self.indexes, self.sizes, strict=True)

@@ -4,7 +4,7 @@ Rows of one cell lie side by side in memory, which is what makes both approximat
 a graph walk stays in the cache, and a cell is one operand of a matrix product.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import smallest_columns
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
+from d2cli.stages.room import IN_MEMORY, Room
 
 CELL_ROWS = 300  # places a cell has on average
 MOST_CELLS = 4096
@@ -19,6 +20,9 @@ SAMPLE_A_CELL = 32  # places a cell that k-means is fitted to
 ITERATIONS = 4
 SORTED_COLUMNS = 16  # one line of the processor's cache
 PIECE = 2048  # places assigned between two looks at the stop flag
+MOVED_BYTES = 16 << 20  # of points on disk that are sorted at a time
+
+Block = Callable[[slice | NDArray[np.int32]], NDArray[np.float32]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -28,7 +32,7 @@ class Layout:
     Attributes
     ----------
     points : float32 array, shape (u, p)
-        By position.
+        By position; in ``room``.
     places : int32 array, shape (u,)
         The place of each position; ascending within a cell.
     starts : int64 array, shape (c + 1,)
@@ -41,6 +45,7 @@ class Layout:
     places: NDArray[np.int32]
     starts: NDArray[np.int64]
     centers: NDArray[np.float32]
+    room: Room = IN_MEMORY
 
     @property
     def n_cells(self) -> int:
@@ -73,22 +78,72 @@ def lay_out(
     n_threads, on_progress
         See `d2cli.stages.parallel`; results do not depend on them.
     """
-    n = len(points)
+    places, starts, centers = _partition(
+        points.__getitem__, len(points), seed, n_threads, on_progress
+    )
+    _sort_rows(points, places, n_threads)
+    return Layout(points, places, starts, centers)
+
+
+def lay_out_on_disk(
+    block: Block,
+    shape: tuple[int, int],
+    room: Room,
+    *,
+    seed: int,
+    n_threads: int = 1,
+    on_progress: Progress = no_progress,
+) -> Layout:
+    """As `lay_out`, but for points that are read from disk and written to it.
+
+    Parameters
+    ----------
+    block : callable
+        Returns the points of a slice of places, or of ascending places, float32 (b, p).
+    shape : (int, int)
+        All points (u, p).
+    room : Room
+        Where the points laid out will live.
+    """
+    places, starts, centers = _partition(block, shape[0], seed, n_threads, on_progress)
+    points = room.rows(shape, np.float32)
+    step = max(MOVED_BYTES // (4 * max(shape[1], 1)), 1)
+
+    def move(start: int) -> Iterator[int]:
+        part = places[start : start + step]
+        ascending = np.argsort(part)
+        moved = np.empty((len(part), shape[1]), dtype=np.float32)
+        moved[ascending] = block(part[ascending])
+        points.put(start, moved)
+        yield 0
+
+    run_tasks(
+        [move(start) for start in range(0, shape[0], step)],
+        n_threads=n_threads,
+        phase="sorting",
+        total=0,
+    )
+    return Layout(points.finish(), places, starts, centers, room)
+
+
+def _partition(
+    block: Block, n: int, seed: int, n_threads: int, on_progress: Progress
+) -> tuple[NDArray[np.int32], NDArray[np.int64], NDArray[np.float32]]:
+    """Return places, starts and centers of a layout of n points."""
     n_cells = min(MOST_CELLS, max(1, n // CELL_ROWS))
     rng = np.random.default_rng(seed)
     size = min(n, SAMPLE_A_CELL * n_cells)
-    sample = points[np.sort(rng.choice(n, size, replace=False))]
+    sample = block(np.sort(rng.choice(n, size, replace=False)).astype(np.int32))
     centers = sample[np.sort(rng.choice(size, n_cells, replace=False))]
     for _ in range(ITERATIONS if n_cells > 1 else 0):
-        cells = _assign(sample, centers, n_threads)
+        cells = _assign(sample.__getitem__, size, centers, n_threads)
         centers = _means(sample, cells, centers)
     centers = centers[_chain(centers)]
-    cells = _assign(points, centers, n_threads, on_progress)
+    cells = _assign(block, n, centers, n_threads, on_progress)
     places = np.argsort(cells, kind="stable").astype(np.int32)
     counts = np.bincount(cells, minlength=n_cells)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    _sort_rows(points, places, n_threads)
-    return Layout(points, places, starts, centers)
+    return places, starts, centers
 
 
 def _sort_rows(points: NDArray[np.float32], order: NDArray[np.int32], n_threads: int) -> None:
@@ -108,26 +163,27 @@ def _sort_rows(points: NDArray[np.float32], order: NDArray[np.int32], n_threads:
 
 
 def _assign(
-    points: NDArray[np.float32],
+    block: Block,
+    n: int,
     centers: NDArray[np.float32],
     n_threads: int,
     on_progress: Progress = no_progress,
 ) -> NDArray[np.int32]:
     """Return the number of the nearest centre of every point."""
-    cells = np.empty(len(points), dtype=np.int32)
+    cells = np.empty(n, dtype=np.int32)
     transposed = np.ascontiguousarray(centers.T)
     norms = np.einsum("ij,ij->i", centers, centers)
 
     def assign(start: int) -> Iterator[int]:
-        part = slice(start, min(start + PIECE, len(points)))
-        cells[part] = smallest_columns(points[part] @ transposed, norms, 1)[:, 0]
+        part = slice(start, min(start + PIECE, n))
+        cells[part] = smallest_columns(block(part) @ transposed, norms, 1)[:, 0]
         yield part.stop - part.start
 
     run_tasks(
-        [assign(start) for start in range(0, len(points), PIECE)],
+        [assign(start) for start in range(0, n, PIECE)],
         n_threads=n_threads,
         phase="assigning cells",
-        total=len(points),
+        total=n,
         on_progress=on_progress,
     )
     return cells

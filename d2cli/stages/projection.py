@@ -69,15 +69,12 @@ def project(
         See `d2cli.stages.parallel`; results do not depend on them.
     """
     width = space.dim if axes is None else axes.shape[1]
-    points = np.empty((space.n_places, width), dtype=np.float32)
+    points = space.room.rows((space.n_places, width), np.float32)
 
     def fill(start: int) -> Iterator[int]:
         part = slice(start, min(start + BLOCK_ROWS, space.n_places))
         block = space.block(part)
-        if axes is None:
-            points[part] = block
-        else:
-            np.matmul(block, axes, out=points[part])
+        points.put(start, block if axes is None else block @ axes)
         yield part.stop - part.start
 
     run_tasks(
@@ -87,4 +84,4 @@ def project(
         total=space.n_places,
         on_progress=on_progress,
     )
-    return points
+    return points.finish()

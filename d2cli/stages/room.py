@@ -13,10 +13,13 @@ from numpy.typing import DTypeLike, NDArray
 
 
 class Rows(Protocol):
-    """An array that is filled from its first row to its last."""
+    """An array that is filled from its first row to its last, or by several threads at once."""
 
     def append(self, block: NDArray[Any]) -> None:
         """Add the next rows, (b, d), converted to the array's type."""
+
+    def put(self, start: int, block: NDArray[Any]) -> None:
+        """Write the rows from ``start`` on, (b, d), which may be anywhere, and are not counted."""
 
     def finish(self) -> NDArray[Any]:
         """Return the array; all rows have been added."""
@@ -40,7 +43,10 @@ class Room:
     def have_read(self, vectors: NDArray[Any], block: NDArray[Any]) -> None:
         """Take note that a block was read: a view of the vectors, or as large as one."""
 
-    def take(self, vectors: NDArray[Any], rows: NDArray[np.int64]) -> NDArray[Any]:
+    def have_looked(self, vectors: NDArray[Any], n_rows: int) -> None:
+        """Take note that about so many rows were looked at, one here and one there."""
+
+    def take(self, vectors: NDArray[Any], rows: NDArray[np.integer[Any]]) -> NDArray[Any]:
         """Return a copy of some rows, (b, d)."""
         taken: NDArray[Any] = vectors[rows]
         return taken
@@ -55,8 +61,12 @@ class RowsInMemory:
 
     def append(self, block: NDArray[Any]) -> None:
         """See `Rows`."""
-        self.array[self.filled : self.filled + len(block)] = block
+        self.put(self.filled, block)
         self.filled += len(block)
+
+    def put(self, start: int, block: NDArray[Any]) -> None:
+        """See `Rows`."""
+        self.array[start : start + len(block)] = block
 
     def finish(self) -> NDArray[Any]:
         """See `Rows`."""
