@@ -144,7 +144,8 @@ def plan_run_graph(
     found, place = _find(run, source, embedding, id_, within, output)
     plan = plan_of(run, found, params)
     standing = standing_artifacts("graph", place, None)
-    return DryRun(plan, (forecast_graph(found, params, standing, str(place or "any file")),))
+    where = str(place or "any file")
+    return DryRun(plan, (forecast_graph(found, params, standing, where, force=run.force),))
 
 
 def _find(

@@ -20,12 +20,24 @@ from d2cli.files.inputs import (
     read_wishes,
 )
 from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
-from d2cli.pipeline.forecast import Forecast, forecast_graph, forecast_next, standing_artifacts
+from d2cli.pipeline.forecast import (
+    ANYTHING,
+    Forecast,
+    forecast_graph,
+    forecast_next,
+    standing_artifacts,
+)
 from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.planning import DryRun, plan_of, settle
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
-from d2cli.pipeline.score import Judge, Scoring, check_judge
-from d2cli.pipeline.selection import Pick, Selected, check_show, finish
+from d2cli.pipeline.score import (
+    Judge,
+    Scoring,
+    check_judge,
+    inputs_beside_graph,
+    scores_parameters,
+)
+from d2cli.pipeline.selection import Pick, Selected, check_show, finish, inputs_beside_scores
 from d2cli.pipeline.settings import settings_for_prune
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.room import release
@@ -106,41 +118,49 @@ def plan_run_prune(
     inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
     plan = plan_of(run, inputs.found, inputs.graph, prune=True)
     folder = cache.cache_folder(cache_dir)
-    return DryRun(plan, _forecast(inputs, folder, targets))
+    return DryRun(plan, _forecast(run, inputs, folder, targets))
 
 
-def _forecast(inputs: Inputs, folder: Path, targets: Targets) -> tuple[Forecast, ...]:
+def _forecast(run: Run, inputs: Inputs, folder: Path, targets: Targets) -> tuple[Forecast, ...]:
     """Say of each stage whether its result is there already."""
     n, place = inputs.found.rows.n_rows, str(folder)
     graph = forecast_graph(
-        inputs.found, inputs.graph, standing_artifacts("graph", None, folder), place
+        inputs.found,
+        inputs.graph,
+        standing_artifacts("graph", None, folder),
+        place,
+        force=run.force,
     )
-    scoring = pick = None
-    if graph.found is not None:
-        scoring = Scoring(graph.found, inputs.column, inputs.score, inputs.budgets, None)
-    probed = inputs.labels is not None  # then the key depends on vectors, which are not read
+    of_scores = inputs_beside_graph(inputs.column, inputs.budgets)
+    tried, not_known = {}, {"graph": graph.possible()}
+    if inputs.labels is not None:
+        tried = _tried(inputs.select)
+        of_scores["labels"] = inputs.labels.digest
+        not_known["probe"] = ANYTHING  # the vectors, as the probe sees them
     scores = forecast_next(
-        "score",
-        None if scoring is None or probed else scoring.key,
-        scoring.parameters if scoring else {},
-        scoring.inputs if scoring else {},
+        "scores",
+        scores_parameters(inputs.score, inputs.column, tried),
+        of_scores,
+        not_known,
         standing_artifacts("scores", None, folder),
+        before=graph,
         n_rows=n,
         row_bytes=17,
         place=place,
+        force=run.force,
     )
-    if graph.found is not None and scores.found is not None:
-        pick = Pick(graph.found, scores.found, inputs.select, inputs.budgets, inputs.wishes)
     output = targets.file if targets.suffix == ".parquet" else None
     selection = forecast_next(
-        "select",
-        pick.key if pick else None,
+        "selection",
         asdict(inputs.select),
-        pick.inputs if pick else {},
+        inputs_beside_scores(inputs.budgets, inputs.wishes),
+        {"graph": graph.possible(), "scores": scores.possible()},
         standing_artifacts("selection", output, folder),
+        before=scores,
         n_rows=inputs.select.budget(n),
         row_bytes=60,
         place=str(output or folder),
+        force=run.force,
     )
     return graph, scores, selection
 

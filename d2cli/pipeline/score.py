@@ -57,6 +57,20 @@ class Judge:
         return {"probe": digest_array(self.vectors), "labels": self.labels.digest}
 
 
+def scores_parameters(
+    params: ScoreParams, column: DifficultyColumn, tried: dict[str, Any]
+) -> dict[str, Any]:
+    """Return the parameters that scores depend on; ``tried`` is what a `Judge` was given."""
+    found = {**asdict(params), "difficulty": column.name, "harder": column.direction}
+    return {**found, "tried": tried} if tried else found
+
+
+def inputs_beside_graph(column: DifficultyColumn, group: Labels | None) -> dict[str, str]:
+    """Return the digests of what scores depend on beside a graph and a judge."""
+    found = {"difficulty": column.digest}
+    return {**found, "group": group.digest} if group else found
+
+
 @dataclass(frozen=True, eq=False)
 class Scoring:
     """Everything that scores depend on.
@@ -80,17 +94,13 @@ class Scoring:
     @property
     def parameters(self) -> dict[str, Any]:
         """The parameters, with name and direction of the difficulty."""
-        column = self.column
-        found = {**asdict(self.params), "difficulty": column.name, "harder": column.direction}
         tried = self.judge.select_given if self.judge else {}
-        return {**found, "tried": tried} if tried else found
+        return scores_parameters(self.params, self.column, tried)
 
     @property
     def inputs(self) -> dict[str, str]:
         """Digests of the inputs."""
-        found = {"graph": self.graph.digest, "difficulty": self.column.digest}
-        if self.group:
-            found["group"] = self.group.digest
+        found = {"graph": self.graph.digest, **inputs_beside_graph(self.column, self.group)}
         return {**found, **self.judge.digests} if self.judge else found
 
     @property

@@ -71,6 +71,16 @@ class Selected:
         return None if self.figures is None else self.figures()
 
 
+def inputs_beside_scores(group: Labels | None, wishes: Wishes) -> dict[str, str]:
+    """Return the digests of what a selection depends on beside graph and scores."""
+    found = {"group": group.digest} if group else {}
+    for name in ("include", "exclude"):
+        rows = getattr(wishes, name)
+        if len(rows):
+            found[name] = digest_array(rows)
+    return found
+
+
 @dataclass(frozen=True, eq=False)
 class Pick:
     """Everything a selection depends on."""
@@ -86,13 +96,7 @@ class Pick:
     def inputs(self) -> dict[str, str]:
         """Digests of the inputs."""
         found = {"graph": self.graph.digest, "scores": self.scores.digest}
-        if self.group:
-            found["group"] = self.group.digest
-        for name in ("include", "exclude"):
-            rows = getattr(self.wishes, name)
-            if len(rows):
-                found[name] = digest_array(rows)
-        return found
+        return {**found, **inputs_beside_scores(self.group, self.wishes)}
 
     @property
     def key(self) -> str:
