@@ -6,6 +6,7 @@ Nothing heavy is imported before a command runs: ``d2 --help`` loads neither Num
 from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from d2cli import __version__
 from d2cli import options as opt
@@ -15,8 +16,9 @@ from d2cli.cli_check import check
 from d2cli.cli_export import export
 from d2cli.cli_report import report
 from d2cli.cli_study import compare, difficulty, sweep
-from d2cli.config import Option
+from d2cli.config import Defaults, Option
 from d2cli.params import GraphParams, ScoreParams, SelectParams
+from d2cli.precedence import COMMAND_LINE, overridden
 
 EPILOG = (
     "Exit codes: 0 done, 2 usage, 3 input data, 4 artifact, 5 disk or memory, 6 a limit of `d2 "
@@ -164,7 +166,6 @@ def score(
 
 @app.command()
 def select(
-    context: typer.Context,
     scores: opt.ScoresFile = "-",
     rate: opt.Rate = None,
     keep: opt.Keep = None,
@@ -208,7 +209,6 @@ def select(
     """
     from d2cli import commands
 
-    rate, keep = opt.rate_or_keep(context, rate, keep)
     given = {
         "method": method,
         "rate": rate,
@@ -293,7 +293,6 @@ def prune(
     """
     from d2cli import commands
 
-    rate, keep = opt.rate_or_keep(context, rate, keep)
     both: dict[str, Any] = {
         "kernel": kernel,
         "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
@@ -354,10 +353,41 @@ def options_by_command() -> dict[str, dict[str, Option]]:
     for name, command in {**commands, **inner}.items():
         for parameter in command.params:
             if parameter.param_type_name == "option" and parameter.name != "help":
-                option = Option(parameter.name, parameter.multiple)
+                option = Option(parameter.name, parameter.multiple, _kind(parameter))
                 long = max(parameter.opts, key=len).removeprefix("--").replace("-", "_")
                 found.setdefault(name, {})[long] = option
     return found
+
+
+def _kind(parameter: Any) -> str:  # noqa: ANN401
+    """Return what an option's values are, see `Option`."""
+    if parameter.is_flag:
+        return "flag"
+    kinds = {"int": "whole", "integer": "whole", "float": "number"}  # or "int range", say
+    return kinds.get(parameter.type.name.partition(" ")[0], "text")
+
+
+class _Command(TyperCommand):
+    """A command whose options override those from weaker places that they exclude."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:  # noqa: ANN401
+        """Parse, and once more without what is overridden."""
+        rest: list[str] = super().parse_args(ctx, list(args))
+        defaults = ctx.default_map
+        if not isinstance(defaults, Defaults):
+            return rest
+        levels = {}
+        for name in ctx.params:
+            source = getattr(ctx.get_parameter_source(name), "name", "")
+            if source != "DEFAULT":
+                levels[name] = COMMAND_LINE if source == "COMMANDLINE" else defaults.level(name)
+        weaker = overridden(ctx.info_name, ctx.params, levels)
+        if not weaker:
+            return rest
+        for name in weaker:
+            defaults.forget(name)
+        ctx.params.clear()
+        return list(super().parse_args(ctx, list(args)))
 
 
 app.command()(difficulty)
@@ -369,3 +399,5 @@ app.command()(explain)
 app.command()(diff)
 app.add_typer(cache, name="cache")
 app.command()(export)
+for _command in app.registered_commands:
+    _command.cls = _Command

@@ -6,9 +6,11 @@ the file's own keys. The file is ``d2.toml`` in the current folder, or the table
 """
 
 import difflib
+import json
+import re
 import tomllib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,15 +20,21 @@ FILE, TABLE_OF = "d2.toml", "pyproject.toml"
 WHICH = "D2_CONFIG"
 PREFIX = "D2_"
 ELSEWHERE = ("D2_CACHE_DIR", WHICH)  # read where they are needed
+OWN_TABLE = re.compile(rb"^[ \t]*\[+[ \t]*[\"']?tool[\"']?[ \t]*\.[ \t]*[\"']?d2\b", re.MULTILINE)
+EXPECTED = {"flag": "true or false", "whole": "a whole number", "number": "a number"}
 UNTOLD = ("cache_dir", "threads", "max_memory", "force", "json", "verbose", "quiet")  # same results
 
 
 @dataclass(frozen=True)
 class Option:
-    """How the parser calls an option, and whether it may be repeated."""
+    """How the parser calls an option, whether it may be repeated, and what its values are.
+
+    ``kind`` is "flag", "whole", "number" or "text"; text may look like a number, as "auto" or 0.5.
+    """
 
     parameter: str
     repeatable: bool
+    kind: str = "text"
 
 
 _in_use: list["Defaults"] = []  # of this process's command line
@@ -36,11 +44,16 @@ Options = Mapping[str, Mapping[str, Option]]  # by command and name, with unders
 
 @dataclass(frozen=True)
 class Given:
-    """An option's name and value, and where it stands."""
+    """An option's name and value, where it stands, and what it is stronger than.
+
+    ``level`` is 1 for the file's own keys, 2 for its tables, 3 for ``D2_OPTION`` and 4 for
+    ``D2_COMMAND_OPTION``.
+    """
 
     name: str
     value: Any
     where: str
+    level: int
 
 
 class Defaults(dict[str, Any]):
@@ -53,9 +66,18 @@ class Defaults(dict[str, Any]):
 
     def get(self, name: str, default: Any = None) -> Any:  # noqa: ANN401
         """Return the value of an option; called by the parser where the command line has none."""
-        if name in self._given and self._given[name].name not in UNTOLD:
+        if name in self and name in self._given and self._given[name].name not in UNTOLD:
             self._taken[name] = None
         return super().get(name, default)
+
+    def level(self, name: str) -> int:
+        """Return how strong the place is that an option stands in; 0 if it does not."""
+        return self._given[name].level if name in self else 0
+
+    def forget(self, name: str) -> None:
+        """Leave out an option that something stronger overrides."""
+        self.pop(name, None)
+        self._taken.pop(name, None)
 
     def lines(self) -> list[str]:
         """Return a line for each place that options were taken from."""
@@ -110,9 +132,11 @@ def _in(environment: Mapping[str, str], options: Options) -> Iterator[tuple[str,
     for command, names in options.items():
         for name, option in names.items():
             own = command.replace(" ", "_")
-            for variable in (f"{PREFIX}{name}".upper(), f"{PREFIX}{own}_{name}".upper()):
+            variables = (f"{PREFIX}{name}".upper(), f"{PREFIX}{own}_{name}".upper())
+            for level, variable in enumerate(variables, start=3):
                 if (text := environment.get(variable)) and variable not in ELSEWHERE:
-                    yield command, Given(name, [text] if option.repeatable else text, variable)
+                    value = [text] if option.repeatable else text
+                    yield command, Given(name, value, variable, level)
 
 
 def _in_file(
@@ -121,26 +145,54 @@ def _in_file(
     """Yield (command, option) of the file; what comes later wins."""
     where, values = _read(environment, folder)
     tables = {key: value for key, value in values.items() if isinstance(value, dict)}
-    for group in [key for key in tables if key not in options]:  # [cache.clear] is "cache clear"
-        inner = {f"{group} {key}": table for key, table in tables[group].items()}
-        if any(command in options for command in inner):
-            del tables[group]
-            tables |= inner
-    for key in (key for key, value in values.items() if not isinstance(value, dict)):
-        owners = [command for command in options if _name(key) in options[command]]
-        if not owners:
-            everything = {name for names in options.values() for name in names}
-            raise _unknown(f"{where}: no command has an option '{key}'", key, everything)
-        for command in owners:
-            yield command, _given(where, key, values[key], options[command])
-    for command, table in tables.items():
+    for key in (key for key in values if key not in tables):
+        yield from _for_all(where, key, values[key], options)
+    for command, table in _by_command(where, tables, options).items():
         if command not in options:
             raise _unknown(f"{where}: there is no command '{command}'", command, set(options))
         for key, value in table.items():
             if _name(key) not in options[command]:
                 message = f"{where}: d2 {command} has no option '{key}'"
                 raise _unknown(message, key, set(options[command]))
-            yield command, _given(where, key, value, options[command])
+            yield command, _given(where, key, value, options[command][_name(key)], 2)
+
+
+def _for_all(
+    where: str,
+    key: str,
+    value: Any,  # noqa: ANN401
+    options: Options,
+) -> Iterator[tuple[str, Given]]:
+    """Yield (command, option) for all commands that have a key above the tables."""
+    owners = {c: known[_name(key)] for c, known in options.items() if _name(key) in known}
+    if not owners:
+        everything = {name for names in options.values() for name in names}
+        raise _unknown(f"{where}: no command has an option '{key}'", key, everything)
+    if not any(_fits(value, option) for option in owners.values()):
+        raise _misfit(where, key, value, min(owners.values(), key=lambda one: one.kind == "text"))
+    for command, option in owners.items():
+        if _fits(value, option):
+            yield command, _given(where, key, value, option, 1)
+        else:  # a list as text, say, for a command that takes one number: then its parser refuses
+            yield command, Given(_name(key), str(value), where, 1)
+
+
+def _by_command(where: str, tables: dict[str, Any], options: Options) -> dict[str, Any]:
+    """Return the tables by command: [cache.clear] is that of "cache clear"."""
+    found: dict[str, Any] = {}
+    groups = {command.partition(" ")[0] for command in options if " " in command}
+    for name, table in tables.items():
+        if name not in groups:
+            found[name] = table
+            continue
+        for key, inner in table.items():
+            if not isinstance(inner, dict):
+                raise ParameterError(
+                    f"{where}: [{name}] has an option '{key}', expected tables of its commands",
+                    hint=f"write it below [{name}.COMMAND], or above all tables",
+                )
+            found[f"{name} {key}"] = inner
+    return found
 
 
 def _read(environment: Mapping[str, str], folder: Path) -> tuple[str, dict[str, Any]]:
@@ -151,7 +203,7 @@ def _read(environment: Mapping[str, str], folder: Path) -> tuple[str, dict[str, 
     if (folder / FILE).is_file():
         return FILE, _parse(folder / FILE)
     if (folder / TABLE_OF).is_file():
-        tools = _parse(folder / TABLE_OF).get("tool", {})
+        tools = _parse(folder / TABLE_OF, if_ours=True).get("tool", {})
         own = tools.get("d2", {}) if isinstance(tools, dict) else {}
         if not isinstance(own, dict):
             raise ParameterError(f"{TABLE_OF}: tool.d2 is {own!r}, expected a table")
@@ -159,33 +211,60 @@ def _read(environment: Mapping[str, str], folder: Path) -> tuple[str, dict[str, 
     return "", {}
 
 
-def _parse(path: Path) -> dict[str, Any]:
+def _parse(path: Path, *, if_ours: bool = False) -> dict[str, Any]:
+    """Return the keys of a file; with ``if_ours``, none of one that is no TOML and not for d2."""
     try:
-        return tomllib.loads(path.read_text(encoding="utf-8"))
+        data = path.read_bytes()
     except OSError as error:
         raise ParameterError(
             f"{path}: cannot be read: {error.strerror}", hint=f"mend it, or unset {WHICH}"
         ) from error
-    except (UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
-        if path.name == TABLE_OF:
-            return {}  # another tool's to complain about
-        raise ParameterError(f"{path}: {error}", hint="mend the file, it is TOML") from error
+    try:
+        return tomllib.loads(data.decode())
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        reason = f"is not UTF-8 (at line {line})"
+    except tomllib.TOMLDecodeError as error:
+        last = max(len(data.splitlines()), 1)
+        reason = str(error).replace("(at end of document)", f"(at line {last}, its end)")
+    if if_ours and not OWN_TABLE.search(data):
+        return {}  # another tool's to complain about
+    raise ParameterError(f"{path}: {reason}", hint="mend the file, it is TOML")
 
 
-def _given(where: str, key: str, value: Any, options: Mapping[str, Option]) -> Given:  # noqa: ANN401
-    """Check what the parser would not: that lists stand where an option may be repeated."""
-    name = _name(key)
-    many = options[name].repeatable
-    parts = value if isinstance(value, list) and many else [value]
-    if not all(isinstance(part, str | int | float) for part in parts):
-        expected = "text or a list of text" if many else "one value"
-        raise ParameterError(
-            f"{where}: {key} is {value!r}, expected {expected}",
-            hint="write it as on the command line, without the dashes",
-        )
+def _fits(value: Any, option: Option) -> bool:  # noqa: ANN401
+    """Return whether a value of the file is of an option's type."""
+    if isinstance(value, list) and option.repeatable:
+        one = replace(option, repeatable=False)
+        return all(_fits(part, one) for part in value)
+    if isinstance(value, bool) or option.kind == "flag":
+        return isinstance(value, bool) and option.kind == "flag"
+    kinds = {"whole": int, "number": int | float}
+    return isinstance(value, kinds.get(option.kind, str | int | float))
+
+
+def _misfit(where: str, key: str, value: Any, option: Option) -> ParameterError:  # noqa: ANN401
+    expected = EXPECTED.get(option.kind, "text or a list of text" if option.repeatable else "text")
+    if isinstance(value, list) and not option.repeatable:
+        expected = "one value"
+    try:
+        shown = json.dumps(value, ensure_ascii=False)
+    except TypeError:  # a date, say
+        shown = str(value)
+    hint = "write it as on the command line, without the dashes"
+    if isinstance(value, str):
+        hint = "it stands without quotes"
+    return ParameterError(f"{where}: {key} is {shown}, expected {expected}", hint=hint)
+
+
+def _given(where: str, key: str, value: Any, option: Option, level: int) -> Given:  # noqa: ANN401
+    """Check what the parser would not: types, which it takes from text or from each other."""
+    if not _fits(value, option):
+        raise _misfit(where, key, value, option)
     if isinstance(value, bool):
-        return Given(name, value, where)
-    return Given(name, [str(part) for part in parts] if many else str(value), where)
+        return Given(_name(key), value, where, level)
+    parts = [str(part) for part in (value if isinstance(value, list) else [value])]
+    return Given(_name(key), parts if option.repeatable else parts[0], where, level)
 
 
 def _unknown(message: str, key: str, known: set[str]) -> ParameterError:

@@ -60,21 +60,6 @@ def given(context: typer.Context) -> tuple[str, ...]:
     )
 
 
-def rate_or_keep(
-    context: typer.Context, rate: float | None, keep: int | None
-) -> tuple[float | None, int | None]:
-    """Return both, but only the one on the command line if the other stands elsewhere."""
-    of = {
-        name: getattr(context.get_parameter_source(name), "name", "") for name in ("rate", "keep")
-    }
-    if rate is not None and keep is not None and len(set(of.values())) == 2:
-        if of["rate"] == "COMMANDLINE":
-            return rate, None
-        if of["keep"] == "COMMANDLINE":
-            return None, keep
-    return rate, keep
-
-
 def columns(incomplete: str) -> list[str]:
     """Return the columns that a COLREF could name on the unfinished line of a shell."""
     from d2cli.completion import complete_columns, words_of_line
