@@ -243,3 +243,50 @@ def test_a_summary_without_its_file_is_refused(d2, prune, data, monkeypatch, tmp
     code, _, err = d2("report", keep, "--summary")
     assert code == 5
     assert "cannot be appended to" in err
+
+
+@pytest.mark.parametrize("which", ["data", "keep", "report", "list", "link", "shard"])
+def test_a_summary_that_is_an_input_or_output_is_refused(d2, data, monkeypatch, tmp_path, which):
+    (tmp_path / "list.txt").write_text("row 3\n")
+    (tmp_path / "link.md").symlink_to(tmp_path / "list.txt")
+    (tmp_path / "shards").mkdir()
+    (tmp_path / "shards" / "a.parquet").write_bytes(data.read_bytes())
+    source = data if which != "shard" else tmp_path / "shards"
+    keep, told = tmp_path / "keep.txt", tmp_path / "told.md"
+    places = {
+        "data": data,
+        "keep": keep,
+        "report": told,
+        "list": tmp_path / "list.txt",
+        "link": tmp_path / "link.md",
+        "shard": tmp_path / "shards" / "b.parquet",
+    }
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(places[which]))
+    before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+    line = ("prune", source, "-e", "embedding", "--difficulty", "el2n", "--rate", 0.5)
+    line = (*line, "--exclude", tmp_path / "list.txt", "-o", keep, "--report", told, "--summary")
+    for more in ((), ("--dry-run",)):
+        code, out, err = d2(*line, *more)
+        assert (code, out) == (2, "")
+        assert err.startswith(f"error: --summary: {places[which]}: ")
+        assert "$GITHUB_STEP_SUMMARY" in err.splitlines()[1]
+        after = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        assert after == before
+
+
+@pytest.mark.parametrize("which", ["keep", "scores", "graph"])
+def test_a_summary_over_what_is_read_again_is_refused(d2, stages, monkeypatch, tmp_path, which):
+    graph, scores, *_ = stages
+    keep = tmp_path / "k.parquet"
+    assert d2("select", scores, "--rate", 0.8, "-o", keep, "-q")[0] == 0
+    place = {"keep": keep, "scores": scores, "graph": graph}[which]
+    before = place.read_bytes()
+    monkeypatch.setenv("GITHUB_STEP_SUMMARY", str(place))
+    lines = [("report", keep, "--scores", scores, "-o", tmp_path / "r.md", "--summary")]
+    if which != "keep":
+        lines.append(("select", scores, "--rate", 0.8, "--summary"))
+    for line in lines:
+        code, out, err = d2(*line)
+        assert (code, out) == (2, "")
+        assert f"--summary: {place}: is an input" in err
+        assert place.read_bytes() == before

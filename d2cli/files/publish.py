@@ -144,7 +144,8 @@ def _would_be_part(path: Path, source: Path) -> bool:
     return not source.exists() and fnmatch(str(place), os.path.realpath(source))
 
 
-def _refuse_inputs(path: Path, inputs: list[Place]) -> None:
+def refuse_inputs(path: Path, inputs: list[Place]) -> None:
+    """Refuse a file that is one of the inputs, through links too, or would come among them."""
     if _is_stdin(path) or any(_same_file(path, source) for source in inputs):
         _refuse_input(path)
     for source in inputs:
@@ -177,7 +178,7 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
         raise ParameterError(f"{path}: cannot be a file name: {error}") from error
     if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
-    _refuse_inputs(path, list(inputs))
+    refuse_inputs(path, list(inputs))
     if is_device(path):
         return
     folder = Path(os.path.realpath(path)).parent

@@ -12,11 +12,11 @@ from d2cli.files.outputs import (
     to_bytes,
     to_lines,
 )
-from d2cli.files.publish import check_output, write_bytes, write_stdout
+from d2cli.files.publish import check_output, refuse_inputs, write_bytes, write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.reports import REPORT_SUFFIXES, is_current, render
 from d2cli.files.sources import STDIN
-from d2cli.files.summaries import append_summary, summary_file
+from d2cli.files.summaries import ENVIRONMENT, append_summary, summary_file
 from d2cli.pipeline.run import Run, checked_place
 from d2cli.render.html import NO_PICTURES, Pictures
 
@@ -95,8 +95,18 @@ class Targets:
     def check_places(self, run: Run, *refs: str | Place | None) -> None:
         """Refuse places that cannot be written or that hold an input; ``refs`` are artifacts."""
         place = checked_place(run, self.output, *refs)
+        taken = [*run.inputs(*refs), *([place] if place else [])]
         if self.report_file is not None:
-            check_output(self.report_file, [*run.inputs(*refs), *([place] if place else [])])
+            check_output(self.report_file, taken)
+            taken.append(self.report_file)
+        if self.summary:
+            try:
+                refuse_inputs(summary_file(), taken)
+            except ParameterError as error:
+                raise ParameterError(
+                    f"--summary: {error.message}",
+                    hint=f"${ENVIRONMENT} has to name a file that is no input and no output",
+                ) from error
 
     @property
     def report_suffix(self) -> str:
