@@ -5,6 +5,7 @@ from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -102,6 +103,55 @@ def test_missing_values_are_named_by_row(here):
         "b.csv::label: row 1 is null"
     )
     assert values(open_text("c.csv", "id,label\na,NA\nb,x\n"), "label") == ["NA", "x"]
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+@pytest.mark.parametrize("ending", [".csv", ".tsv"])
+def test_an_empty_line_of_a_lone_column_is_a_row_without_a_value(here, end, ending):
+    lines = ["", "loss", "0.5", "", "2", ""]
+    source = open_text(f"a{ending}", end.join(lines) + end)
+    assert source.n_rows == 4
+    assert values(source, "loss") == [0.5, None, 2.0, None]
+    assert refusal(f"b{ending}", end.join(lines), "loss") == (
+        f"b{ending}::loss: row 1 is null (1 row in all)"  # the last line has no end, so it is none
+    )
+    assert refusal(f"c{ending}", end.join(["label", "x", "", "y"]), "label").startswith(
+        f"c{ending}::label: row 1 is null"
+    )
+    assert open_text(f"d{ending}", f"id{end}{end}").n_rows == 1
+    assert open_text(f"e{ending}", f"id{end}").n_rows == 0
+    assert open_text(f"f{ending}", f"id{end}1{end}").n_rows == 1
+
+
+def test_an_empty_line_beside_rows_of_several_columns_is_none(here):
+    source = open_text("t.csv", "\nid,loss\na,1\n\nb,2\n\n")
+    assert source.n_rows == 2
+    assert values(source, "loss") == [1, 2]
+
+
+def test_a_lone_column_with_empty_lines_reads_the_same_in_small_blocks(here, monkeypatch):
+    monkeypatch.setattr(text, "BLOCK_BYTES", 64)
+    expected = [None if row % 7 == 3 or 200 < row < 300 else row for row in range(500)]
+    lines = "".join(f"{'' if row is None else row}\n" for row in expected)
+    source = open_text("t.csv", "n\n" + lines)
+    assert source.n_rows == 500
+    assert source.columns["n"].type == "int64"
+    assert values(source, "n") == expected
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.none() | st.integers(-9, 9), min_size=1, max_size=30))
+def test_a_lone_column_comes_back_as_pyarrow_writes_it(tmp_path_factory, column):
+    path = tmp_path_factory.mktemp("lone") / "t.csv"
+    pa_csv.write_csv(pa.table({"n": pa.array(column, pa.int64())}), path)
+    source = Sources().open(str(path))
+    assert source.n_rows == len(column)
+    assert values(source, "n") == column
+
+
+def test_a_row_too_wide_for_a_lone_column_is_named_by_its_line(here):
+    content = '\n\nn\n1\n\n"2\n"\n\n3,4\n5\n'
+    assert refusal("t.csv", content) == "t.csv: line 9: expected 1 columns, got 2: 3,4"
 
 
 def test_a_row_of_another_length_is_named_by_its_line(here):

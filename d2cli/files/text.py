@@ -2,7 +2,8 @@
 
 The first pass finds the types and the number of rows, the second one reads a column. In CSV a
 column is of integers, booleans or decimals if all its values are, else of strings; ``id`` and
-``uid`` are strings. JSON lines keep the types that they are written in.
+``uid`` are strings. Empty lines are no rows, but in a file of one column, where each is a row
+without a value. JSON lines keep the types that they are written in.
 """
 
 import csv
@@ -103,6 +104,9 @@ def _open_csv(name: str, text: Text, native: Native, delimiter: str) -> TextSour
             hint="put a line with a name for each column before the rows",
         )
 
+    lone = len(names) == 1  # then an empty line is a row without a value
+    before = _lines_before_names(text, delimiter) if lone else 0
+
     def blocks(only: str | None, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         from pyarrow import csv as native_csv  # slow to load, and mostly not needed
 
@@ -110,8 +114,12 @@ def _open_csv(name: str, text: Text, native: Native, delimiter: str) -> TextSour
         try:
             yield from native_csv.open_csv(
                 native(),
-                read_options=native_csv.ReadOptions(use_threads=False, block_size=BLOCK_BYTES),
-                parse_options=native_csv.ParseOptions(delimiter=delimiter, newlines_in_values=True),
+                read_options=native_csv.ReadOptions(
+                    use_threads=False, block_size=BLOCK_BYTES, skip_rows=before
+                ),
+                parse_options=native_csv.ParseOptions(
+                    delimiter=delimiter, newlines_in_values=True, ignore_empty_lines=not lone
+                ),
                 convert_options=native_csv.ConvertOptions(
                     column_types=types,
                     include_columns=[] if only is None else [only],
@@ -123,7 +131,7 @@ def _open_csv(name: str, text: Text, native: Native, delimiter: str) -> TextSour
         except pa.ArrowInvalid as error:
             if "Empty CSV file" in str(error):
                 return  # a header alone, without an end of line
-            raise _csv_error(name, text, delimiter, str(error)) from error
+            raise _csv_error(name, text, delimiter, str(error), lone=lone) from error
 
     kinds, n_rows = _csv_types(names, blocks(None, dict.fromkeys(names, pa.large_string())))
     schema = pa.schema(list(zip(names, kinds, strict=True)))
@@ -173,23 +181,33 @@ def _fits(texts: pa.Array, kind: pa.DataType) -> bool:
     return True
 
 
-def _csv_error(name: str, text: Text, delimiter: str, message: str) -> InputError:
+def _lines_before_names(text: Text, delimiter: str) -> int:
+    """Return how many empty lines stand before the names of the columns."""
+    with text() as raw, io.TextIOWrapper(raw, "utf-8-sig", errors="replace", newline="") as lines:
+        rows = enumerate(csv.reader(lines, delimiter=delimiter))
+        return next((at for at, cells in rows if cells), 0)
+
+
+def _csv_error(name: str, text: Text, delimiter: str, message: str, *, lone: bool) -> InputError:
     """Return pyarrow's error with the line in place of the row, which is not the same."""
     found = re.search(r"Row #([0-9]+): (.*)", message)
     if not found:
         return InputError(f"{name}: cannot be read: {message.splitlines()[0]}", hint=HINT)
     what = found[2][:1].lower() + found[2][1:]
-    line = _line_of(text, delimiter, int(found[1]))
+    line = _line_of(text, delimiter, int(found[1]), lone=lone)
     return InputError(f"{name}: line {line}: {what}", hint="mend or drop this line")
 
 
-def _line_of(text: Text, delimiter: str, row: int) -> int:
-    """Return the line that a row ends in; rows may span lines, and empty lines are none."""
+def _line_of(text: Text, delimiter: str, row: int, *, lone: bool) -> int:
+    """Return the line that a row ends in; rows may span lines, and empty lines are none.
+
+    For a ``lone`` column they count, those before its name too.
+    """
     with text() as raw, io.TextIOWrapper(raw, "utf-8", errors="replace", newline="") as lines:
         rows = csv.reader(lines, delimiter=delimiter)
         try:
             for cells in rows:
-                row -= bool(cells)
+                row -= bool(cells) or lone
                 if not row:
                     return rows.line_num
         except csv.Error:
