@@ -322,3 +322,41 @@ def test_a_page_changed_on_disk_is_noticed_where_the_writer_left_checksums(tmp_p
 
     with pytest.raises(InputError, match=r"t\.parquet: cannot be read: "):
         list(source.batches("loss"))
+
+
+def test_a_slash_after_the_name_of_a_file_is_no_way_to_it(tmp_path, monkeypatch, d2, cloud):
+    monkeypatch.chdir(tmp_path)
+    np.save("v.npy", cloud)
+    np.save("s.npy", cloud[:, 0])
+    np.save("y.npy", np.arange(20) % 3)
+    np.save("log.npy", np.zeros((2, 20, 3)))
+    (tmp_path / "ids.txt").write_text("3\n")
+    score = ("--difficulty", "s.npy", "--harder", "high")
+    assert d2("graph", "v.npy", "-o", "g.parquet")[0] == 0
+    assert d2("score", "g.parquet", *score, "-o", "x.parquet")[0] == 0
+    assert d2("select", "x.parquet", "--rate", 0.5, "-o", "k.parquet")[0] == 0
+    missing = d2("graph", "none/", "-o", "n.parquet")
+    assert missing[0] == 3
+    for line in (
+        ("graph", "v.npy/", "-o", "n.parquet"),
+        ("graph", "v.npy/.", "-o", "n.parquet"),
+        ("score", "g.parquet/", *score, "-o", "n.parquet"),
+        ("score", "g.parquet", "--difficulty", "s.npy/", "--harder", "high", "-o", "n.parquet"),
+        ("select", "x.parquet/", "--rate", 0.5),
+        ("select", "x.parquet", "--rate", 0.5, "--graph", "g.parquet/"),
+        ("select", "x.parquet", "--rate", 0.5, "--exclude", "ids.txt/"),
+        ("difficulty", "log.npy/", "--labels", "y.npy"),
+        ("export", "k.parquet/", "--source", "v.npy", "-o", "n.npy"),
+        ("export", "k.parquet", "--source", "v.npy/", "-o", "n.npy"),
+        ("diff", "k.parquet/", "k.parquet"),
+        ("report", "k.parquet/"),
+        ("check", "v.npy/"),
+    ):
+        code, out, err = d2(*line)
+        assert (code, out) == (3, ""), (line, err)
+        assert err.startswith("error: ")
+        assert "/: " in err or "/.: " in err, err
+        assert not (tmp_path / "n.parquet").exists()
+    for name in ("n.parquet/", "g.parquet/"):
+        code, _, err = d2("graph", "v.npy", "-o", name)
+        assert (code, err.splitlines()[0]) == (2, f"error: {name}: is a folder")

@@ -129,6 +129,17 @@ def test_settings_that_are_no_sweep_are_refused(train, tmp_path, d2):
     assert "is not a sweep" in err
 
 
+@pytest.mark.parametrize("way", ["missing", "folder", "slash"])
+def test_settings_that_cannot_be_read_are_a_missing_input(train, tmp_path, d2, way):
+    (tmp_path / "s.json").write_text("{}")
+    path = {"missing": tmp_path / "none.json", "folder": tmp_path, "slash": f"{tmp_path}/s.json/"}
+    args = ("prune", train, "--difficulty", "aum", "--rate", 0.9, "--settings", path[way])
+    code, out, err = d2(*args)
+    assert (code, out) == (3, "")
+    assert err.startswith(f"error: {path[way]}: ")
+    assert code == d2("prune", tmp_path / "none.npy", "--difficulty", "aum", "--rate", 0.9)[0]
+
+
 def test_prune_uses_the_best_setting_but_for_what_is_given(train, tmp_path, d2):
     def setting(rate, **knobs):
         return {"rate": rate, "setting": {**asdict(Setting()), **knobs}}

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
 from d2cli.files.digests import canonical_json, digest_json, digest_labels
+from d2cli.files.paths import refuse_slash
 from d2cli.files.publish import write_atomically
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN, native_file, read_stdin
@@ -216,6 +217,8 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
     ArtifactError
         If it is no d2 artifact, of another kind or version, or damaged.
     """
+    if ref != STDIN:
+        refuse_slash(ref)
     name = "standard input" if ref == STDIN else str(as_place(ref))
     table = _read_table(ref, name, kind)
     metadata = table.schema.metadata or {}

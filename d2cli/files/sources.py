@@ -21,7 +21,7 @@ from d2cli.files.arrays import open_npy, open_npz
 from d2cli.files.column import Source
 from d2cli.files.damage import reading
 from d2cli.files.globs import absence, is_folder_or_glob, open_folder
-from d2cli.files.paths import is_file
+from d2cli.files.paths import is_file, refuse_slash
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.safetensors import HEAD_BYTES, is_safetensors, open_safetensors
 from d2cli.files.shards import ShardedSource
@@ -75,6 +75,7 @@ class Sources:
                 self.paths.extend(files)
                 self.folders.append(Path(ref))
             else:
+                refuse_slash(ref)
                 self._open[key] = _open_file(Path(ref), as_list)
                 if is_file(ref):
                     self.paths.append(Path(ref))

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape as escape_xml
 
-from d2cli.errors import ArtifactError, ParameterError
+from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files.paths import refuse_slash
 from d2cli.files.sources import Sources
 from d2cli.stages.sweep import DEFAULT, KNOBS, Setting, describe_setting
 
@@ -125,22 +126,30 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
 
     Raises
     ------
+    InputError
+        If the file cannot be read.
     ArtifactError
         If the file is no sweep, or holds values that no setting has.
     """
+    refuse_slash(path)
     try:
-        found = json.loads(Path(path).read_bytes())
+        data = Path(path).read_bytes()
+    except FileNotFoundError as error:
+        raise InputError(f"{path}: no such file", hint="make it with `d2 sweep -o`") from error
+    except (OSError, ValueError) as error:
+        reason = getattr(error, "strerror", None) or str(error)
+        raise InputError(f"{path}: cannot be read: {reason}") from error
+    try:
+        found = json.loads(data)
         if found["kind"] != SWEEP_KIND:
             raise KeyError("kind")
         best = min(found["best"], key=lambda row: abs(row["rate"] - rate))
         setting = asdict(_setting_of(best["setting"]))
         if setting["prune_hardest"] is None:
             setting["prune_hardest"] = found.get("default_cutoff")
-    except FileNotFoundError as error:
-        raise ArtifactError(f"{path}: no such file", hint="make it with `d2 sweep -o`") from error
     except ParameterError as error:
         raise ArtifactError(f"{path}: {error}", hint="make it again with `d2 sweep -o`") from error
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise ArtifactError(
             f"{path}: is not a sweep", hint="make it with `d2 sweep -o sweep.json`"
         ) from error

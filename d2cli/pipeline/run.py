@@ -185,5 +185,7 @@ def checked_place(run: Run, output: str | None, *refs: str | Place | None) -> Pl
     if output is None or output == STDIN:
         return None
     place = as_place(output)
+    if isinstance(place, Path) and output.endswith(("/", os.sep)):
+        raise ParameterError(f"{output}: is a folder", hint="name a file in it")
     check_output(place, run.inputs(*refs))
     return place
