@@ -329,7 +329,10 @@ class _Cost:
         cells = min(partition.MOST_CELLS, max(1, size // partition.CELL_ROWS))
         sample = partition.SAMPLE_A_CELL * cells * self.axes * 8.0
         sorting = threads * 4.0 * partition.PIECE * (cells + self.axes) + 30.0 * size
-        sorted_ = 4.0 * size * min(2 * partition.SORTED_COLUMNS, self.axes)
+        sorted_ = max(
+            4.0 * size * min(2 * partition.SORTED_COLUMNS, self.axes),
+            threads * (partition.MOVED_BYTES + self.block),
+        )
         narrowed = self.axes < job.width
         wanted = cell_search.ON_AXES * k if narrowed else cell_search.AS_THEY_ARE * k
         row, axis = CELLS_ROW, CELLS_AXIS

@@ -113,7 +113,9 @@ def lay_out_on_disk(
         part = places[start : start + step]
         ascending = np.argsort(part)
         moved = np.empty((len(part), shape[1]), dtype=np.float32)
-        moved[ascending] = block(part[ascending])
+        for first in range(0, len(part), PIECE):
+            some = ascending[first : first + PIECE]
+            moved[some] = block(part[some])
         points.put(start, moved)
         yield 0
 
