@@ -58,12 +58,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        # Imported here, so that an interrupt during the import is an interrupt too.
-        from d2cli import cli
-
-        code = cli.app(
-            args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
-        )
+        code = _call(arguments)
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
     except D2Error as error:
@@ -87,6 +82,19 @@ def _run(arguments: list[str]) -> int:
         if not hasattr(error, "format_message"):
             raise
         return _refuse(_usage_error(error))
+
+
+def _call(arguments: list[str]) -> object:
+    # Imported here, so that an interrupt during the import is an interrupt too.
+    from d2cli import cli, cli_completion
+
+    asked = os.environ.get(cli_completion.VARIABLE)
+    if asked:
+        return cli_completion.answer(cli.app, asked)
+    cli_completion.bring_scripts()
+    return cli.app(
+        args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
+    )
 
 
 def _defaults(cli: ModuleType) -> dict[str, config.Defaults] | None:

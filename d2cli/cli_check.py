@@ -6,6 +6,7 @@ import typer
 
 from d2cli import options as opt
 from d2cli import options_study as study
+from d2cli.completion import columns, difficulties
 
 NeighborsList = Annotated[
     str,
@@ -22,6 +23,7 @@ Difficulty = Annotated[
     typer.Option(
         "--difficulty",
         metavar="COLREF",
+        autocompletion=difficulties,
         help="Score of each row. Left out: its checks are left out.",
         show_default=False,
     ),
@@ -31,6 +33,7 @@ Labels = Annotated[
     typer.Option(
         "--labels",
         metavar="COLREF",
+        autocompletion=columns,
         help="Class of each row. Left out: its checks are left out.",
         show_default=False,
     ),

@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from d2cli import options as opt
+from d2cli.completion import columns, file_columns
 
 SelectionFile = Annotated[
     str,
@@ -44,6 +45,7 @@ Embedding = Annotated[
         "--embedding",
         "-e",
         metavar="COLREF",
+        autocompletion=columns,
         help="Vectors for a map (.html only). Left out: the only ones that --source has.",
         show_default=False,
     ),
@@ -52,6 +54,7 @@ Group = Annotated[
     str | None,
     typer.Option(
         metavar="COLREF",
+        autocompletion=columns,
         help="Groups that the selection was made with. Left out: found in the graph or --source.",
         show_default=False,
     ),
@@ -59,13 +62,19 @@ Group = Annotated[
 Include = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="The list that --include named, if one did.", show_default=False
+        metavar="FILE",
+        autocompletion=file_columns,
+        help="The list that --include named, if one did.",
+        show_default=False,
     ),
 ]
 Exclude = Annotated[
     str | None,
     typer.Option(
-        metavar="FILE", help="The list that --exclude named, if one did.", show_default=False
+        metavar="FILE",
+        autocompletion=file_columns,
+        help="The list that --exclude named, if one did.",
+        show_default=False,
     ),
 ]
 Output = Annotated[

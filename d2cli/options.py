@@ -1,10 +1,10 @@
 """Command-line options: one spelling in all commands."""
 
-import os
 from typing import Annotated
 
 import typer
 
+from d2cli.completion import columns, difficulties, file_columns, ids, one_of
 from d2cli.errors import ParameterError
 from d2cli.params import (
     AUTO,
@@ -58,13 +58,6 @@ def given(context: typer.Context) -> tuple[str, ...]:
         for name in context.params
         if getattr(context.get_parameter_source(name), "name", "") != "DEFAULT"
     )
-
-
-def columns(incomplete: str) -> list[str]:
-    """Return the columns that a COLREF could name on the unfinished line of a shell."""
-    from d2cli.completion import complete_columns, words_of_line
-
-    return complete_columns(words_of_line(os.environ), incomplete)
 
 
 def number_or_auto(option: str, text: str | None) -> float | Auto | None:
@@ -130,7 +123,7 @@ Id = Annotated[
     typer.Option(
         "--id",
         metavar="COLREF",
-        autocompletion=columns,
+        autocompletion=ids,
         help="Ids; columns of other files are joined by them. Left out: a column id or uid. "
         "none: match by row.",
         show_default=False,
@@ -141,7 +134,7 @@ Difficulty = Annotated[
     typer.Option(
         "--difficulty",
         metavar="COLREF",
-        autocompletion=columns,
+        autocompletion=difficulties,
         help="Score of each row, or uniform for none (every row 1).",
         show_default=False,
     ),
@@ -233,6 +226,7 @@ GammaForward = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|auto",
+        autocompletion=one_of(AUTO),
         help="Kernel width of forward messages; 0: neighbors count in full, large: hardly. "
         "auto: 1 / R^2 - 1 with R = max(rate, 0.1). [default: by preset]",
         show_default=False,
@@ -242,6 +236,7 @@ GammaReverse = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|auto",
+        autocompletion=one_of(AUTO),
         help="Kernel width of reverse messages. Small = strong suppression of a pick's neighbors "
         "= more diversity. auto: 1 / R^2 with R = max(rate, 0.1). [default: by preset]",
         show_default=False,
@@ -259,6 +254,7 @@ Bandwidth = Annotated[
     str | None,
     typer.Option(
         metavar="NUMBER|auto",
+        autocompletion=one_of(AUTO),
         help="h, the unit of distance. auto: the median distance to a neighbor. "
         "[default: by preset]",
         show_default=False,
@@ -270,6 +266,7 @@ PruneHardest = Annotated[
     typer.Option(
         "--prune-hardest",
         metavar="NUMBER|auto|probe",
+        autocompletion=one_of(AUTO, PROBE),
         help="Fraction of the hardest rows of each group to take out first (label noise). auto: "
         "what looks mislabelled, and a part of what is learned wrong; needs aum or another margin. "
         "probe: the fraction that predicts --labels of held-out rows best; needs 'd2cli[eval]'. "
@@ -351,6 +348,7 @@ Include = Annotated[
     str | None,
     typer.Option(
         metavar="FILE",
+        autocompletion=file_columns,
         help="Ids or rows to keep in any case, cut off or not; they take the first ranks, in file "
         "order.",
         show_default=False,
@@ -358,7 +356,12 @@ Include = Annotated[
 ]
 Exclude = Annotated[
     str | None,
-    typer.Option(metavar="FILE", help="Ids or rows never to keep.", show_default=False),
+    typer.Option(
+        metavar="FILE",
+        autocompletion=file_columns,
+        help="Ids or rows never to keep.",
+        show_default=False,
+    ),
 ]
 
 ArtifactOutput = Annotated[
@@ -387,6 +390,7 @@ Order = Annotated[
     typer.Option(
         "--order",
         metavar="row|rank",
+        autocompletion=one_of("row", "rank"),
         help="Order of the rows in outputs other than Parquet: by row, or as they were picked.",
     ),
 ]
@@ -401,6 +405,7 @@ Show = Annotated[
     typer.Option(
         "--show",
         metavar="COLREF",
+        autocompletion=columns,
         help="Texts, or paths of images, that the report shows of the rows it names.",
         show_default=False,
     ),

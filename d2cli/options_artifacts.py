@@ -4,6 +4,8 @@ from typing import Annotated
 
 import typer
 
+from d2cli.completion import columns, file_columns
+
 Selection = Annotated[
     str,
     typer.Argument(
@@ -54,6 +56,7 @@ ShownColumn = Annotated[
     typer.Option(
         "--show",
         metavar="COLREF",
+        autocompletion=columns,
         help="Column whose text is shown beside ids: COLUMN of --source, or FILE::COLUMN.",
         show_default=False,
     ),
@@ -63,6 +66,7 @@ GroupOfSelection = Annotated[
     typer.Option(
         "--group",
         metavar="COLREF",
+        autocompletion=columns,
         help="Groups that the selection was made with. Left out: those that neighbors were "
         "searched within, or a column of --source, if they are the same.",
         show_default=False,
@@ -73,6 +77,7 @@ IncludeOfSelection = Annotated[
     typer.Option(
         "--include",
         metavar="FILE",
+        autocompletion=file_columns,
         help="The list that the selection was made with. Mostly found out without.",
         show_default=False,
     ),
@@ -82,6 +87,7 @@ ExcludeOfSelection = Annotated[
     typer.Option(
         "--exclude",
         metavar="FILE",
+        autocompletion=file_columns,
         help="The list that the selection was made with. Without it, a row is known to be on it "
         "only if it would else have been picked.",
         show_default=False,
@@ -105,6 +111,7 @@ DiffGroup = Annotated[
     typer.Option(
         "--group",
         metavar="COLREF",
+        autocompletion=file_columns,
         help="FILE::COLUMN of labels to count by. Left out: the groups in the selections.",
         show_default=False,
     ),

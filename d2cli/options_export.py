@@ -4,10 +4,26 @@ from typing import Annotated
 
 import typer
 
+from d2cli.completion import file_columns, ids, one_of
+
+# Those of `d2cli.files.exports`, which would import pyarrow.
+FORMATS = (
+    "parquet",
+    "jsonl",
+    "datasets",
+    "ids",
+    "rows",
+    "mask",
+    "array",
+    "datacomp",
+    "weights",
+)
+
 Selection = Annotated[
     str,
     typer.Argument(
         metavar="SELECTION",
+        autocompletion=file_columns,
         help="Parquet file written by `d2 select` or `d2 prune`; or a list of ids or rows, see the "
         "README; - or nothing: such a list on standard input.",
         show_default=False,
@@ -38,6 +54,7 @@ Format = Annotated[
     typer.Option(
         "--format",
         metavar="FORMAT",
+        autocompletion=one_of(*FORMATS),
         help="parquet, jsonl, datasets (whole rows); ids, rows, mask, weights; array (rows of an "
         "NPY file); datacomp (subset file). Left out, by OUT: .parquet; a folder: a Parquet file "
         "for each of SOURCE; .jsonl; .txt, .csv: ids; .npy: rows.",
@@ -52,6 +69,7 @@ ExportOrder = Annotated[
     typer.Option(
         "--order",
         metavar="row|rank",
+        autocompletion=one_of("row", "rank"),
         help="Order of the rows: as in SOURCE, or as they were picked (or listed).",
     ),
 ]
@@ -60,6 +78,7 @@ ExportId = Annotated[
     typer.Option(
         "--id",
         metavar="COLREF",
+        autocompletion=ids,
         help="Ids; those of kept rows are held against the selection's. Left out: a column id or "
         "uid (for datacomp uid first). none: match by row.",
         show_default=False,

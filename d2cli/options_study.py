@@ -1,13 +1,24 @@
 """Options of the commands that study data: ``difficulty``, ``compare`` and ``sweep``."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, get_args
 
 import typer
 
+from d2cli.completion import columns, file_columns, list_of
 from d2cli.errors import ParameterError
-from d2cli.options import columns, cutoff, number_or_auto
-from d2cli.params import Auto, DynamicsParams, LogValues, Probe
+from d2cli.options import cutoff, number_or_auto
+from d2cli.params import (
+    AUTO,
+    PROBE,
+    Auto,
+    DynamicsParams,
+    LogValues,
+    Messages,
+    Method,
+    Metric,
+    Probe,
+)
 
 _dynamics = DynamicsParams()
 
@@ -15,6 +26,7 @@ Dynamics = Annotated[
     str | None,
     typer.Argument(
         metavar="DYNAMICS",
+        autocompletion=file_columns,
         help="Training log: NPY [epochs, n, classes]; a folder or quoted glob of per-epoch .npy or "
         ".parquet (n, classes); Parquet with id, epoch and outputs (a list, or the label's "
         "probability). FILE::COLUMN names a column; - or nothing: standard input.",
@@ -78,7 +90,7 @@ FromEmbedding = Annotated[
         "--embedding",
         "-e",
         metavar="COLREF",
-        autocompletion=columns,
+        autocompletion=file_columns,
         help="FILE or FILE::COLUMN of vectors instead of a log: prototypicality.",
         show_default=False,
     ),
@@ -100,7 +112,13 @@ VALUES = _dynamics.values
 
 TargetLabels = Annotated[
     str,
-    typer.Option("--labels", metavar="COLREF", help="What is to be predicted.", show_default=False),
+    typer.Option(
+        "--labels",
+        metavar="COLREF",
+        autocompletion=columns,
+        help="What is to be predicted.",
+        show_default=False,
+    ),
 ]
 TestFile = Annotated[
     str | None,
@@ -115,7 +133,11 @@ TestFile = Annotated[
 Rates = Annotated[str, typer.Option(metavar="LIST", help="Pruning rates, separated by commas.")]
 Methods = Annotated[
     str,
-    typer.Option(metavar="LIST", help="Methods, separated by commas; random is always there."),
+    typer.Option(
+        metavar="LIST",
+        autocompletion=list_of(*get_args(Method)),
+        help="Methods, separated by commas; random is always there.",
+    ),
 ]
 Seeds = Annotated[int, typer.Option(help="Repetitions, each with its own pool of rows.")]
 ComparisonOutput = Annotated[
@@ -160,24 +182,49 @@ OptionalLabels = Annotated[
 NeighborsList = Annotated[
     str, typer.Option("--neighbors", "-k", metavar="LIST", help="Neighbors; one graph, sliced.")
 ]
-MetricList = Annotated[str, typer.Option("--metric", metavar="LIST", help="l2, cosine.")]
+MetricList = Annotated[
+    str,
+    typer.Option(
+        "--metric", metavar="LIST", autocompletion=list_of(*get_args(Metric)), help="l2, cosine."
+    ),
+]
 GammaForwardList = Annotated[
-    str, typer.Option("--gamma-forward", metavar="LIST", help="Numbers or auto.")
+    str,
+    typer.Option(
+        "--gamma-forward", metavar="LIST", autocompletion=list_of(AUTO), help="Numbers or auto."
+    ),
 ]
 GammaReverseList = Annotated[
-    str, typer.Option("--gamma-reverse", metavar="LIST", help="Numbers or auto.")
+    str,
+    typer.Option(
+        "--gamma-reverse", metavar="LIST", autocompletion=list_of(AUTO), help="Numbers or auto."
+    ),
 ]
-BandwidthList = Annotated[str, typer.Option("--bandwidth", metavar="LIST", help="Numbers or auto.")]
+BandwidthList = Annotated[
+    str,
+    typer.Option(
+        "--bandwidth", metavar="LIST", autocompletion=list_of(AUTO), help="Numbers or auto."
+    ),
+]
 PruneHardestList = Annotated[
     str | None,
     typer.Option(
         "--prune-hardest",
         metavar="LIST",
+        autocompletion=list_of(AUTO, PROBE),
         help="Fractions, auto or probe. [default: as in `d2 prune`]",
         show_default=False,
     ),
 ]
-MessagesList = Annotated[str, typer.Option("--messages", metavar="LIST", help="signed, clamped.")]
+MessagesList = Annotated[
+    str,
+    typer.Option(
+        "--messages",
+        metavar="LIST",
+        autocompletion=list_of(*get_args(Messages)),
+        help="signed, clamped.",
+    ),
+]
 RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]
 HeatMap = Annotated[
     Path | None,
