@@ -342,7 +342,9 @@ class _Cost:
         if way != "cells":
             wanted, row, axis = HNSW_EFFORT * k, HNSW_ROW, HNSW_AXIS
             index = size * (4.0 * self.axes + 8.0 * hnsw.M + 120) + 2.0 * size * threads
-        candidates = 4.0 * size * wanted
+        candidates, found = 4.0 * size * wanted, 8.0 * size * k
+        # Candidates before and after refining; then with what is found; then that with twins.
+        both = max(2 * candidates, candidates + found, 2 * found)
         asked = 20.0 * size
         every = (row + axis * self.axes) * size / self.threads
         checked = min(SAMPLE_SIZE, size)
@@ -365,7 +367,7 @@ class _Cost:
             (
                 "refine and rank",
                 0.2 * every,
-                rows + 2 * candidates + asked + answer + threads * approximate.PIECE * 1e3,
+                rows + both + asked + threads * approximate.PIECE * 1e3,
                 points,
             ),
         ]
