@@ -2,6 +2,7 @@
 
 import errno
 import os
+import select
 import signal
 import sys
 from pathlib import Path
@@ -9,7 +10,7 @@ from types import ModuleType
 from typing import Any
 
 from d2cli import config
-from d2cli.errors import D2Error, ParameterError, ResourceError
+from d2cli.errors import D2Error, ParameterError, ReaderGone, ResourceError
 
 
 class _NoPandas:
@@ -58,9 +59,7 @@ def main(arguments: list[str] | None = None) -> None:
 
 def _run(arguments: list[str]) -> int:
     try:
-        code = _call(arguments)
-        sys.stdout.flush()
-        return code if isinstance(code, int) else 0
+        return _call(arguments)
     except D2Error as error:
         return _refuse(error)
     except KeyboardInterrupt:
@@ -71,9 +70,6 @@ def _run(arguments: list[str]) -> int:
         message = f"out of memory: {error}".rstrip(": ")
         return _refuse(ResourceError(message, hint="use a machine with more memory, or fewer rows"))
     except OSError as error:
-        if error.errno == errno.EPIPE:
-            _silence_stdout()
-            return 0
         if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
             return _refuse(ResourceError(str(error)))
         raise
@@ -84,17 +80,31 @@ def _run(arguments: list[str]) -> int:
         return _refuse(_usage_error(error))
 
 
-def _call(arguments: list[str]) -> object:
-    # Imported here, so that an interrupt during the import is an interrupt too.
-    from d2cli import cli, cli_completion
+def _call(arguments: list[str]) -> int:
+    """Run a command line; that nobody reads its output any more is no error."""
+    try:
+        # Imported here, so that an interrupt during the import is an interrupt too.
+        from d2cli import cli, cli_completion
 
-    asked = os.environ.get(cli_completion.VARIABLE)
-    if asked:
-        return cli_completion.answer(cli.app, asked)
-    cli_completion.bring_scripts()
-    return cli.app(
-        args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
-    )
+        asked = os.environ.get(cli_completion.VARIABLE)
+        if asked:
+            code = cli_completion.answer(cli.app, asked)
+        else:
+            cli_completion.bring_scripts()
+            code = cli.app(
+                args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
+            )
+        sys.stdout.flush()
+        return code if isinstance(code, int) else 0
+    except ReaderGone:
+        return 0
+    except (SystemExit, BrokenPipeError):  # the former is the parser's answer to the latter
+        if _stdout_is_read():
+            raise
+        from d2cli.files.publish import silence_stdout
+
+        silence_stdout()
+        return 0
 
 
 def _defaults(cli: ModuleType) -> dict[str, config.Defaults] | None:
@@ -129,9 +139,11 @@ def _open_closed_streams() -> None:
             setattr(sys, name, os.fdopen(number, mode))
 
 
-def _silence_stdout() -> None:
-    """Let Python's last flush go nowhere: the reader of the pipe has left."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _stdout_is_read() -> bool:
+    """Return whether standard output is anything but a pipe without a reader."""
+    poll = select.poll()
+    poll.register(sys.stdout.fileno(), 0)
+    return not any(event & select.POLLERR for _, event in poll.poll(0))
 
 
 if __name__ == "__main__":

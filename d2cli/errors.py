@@ -73,3 +73,10 @@ class GateError(D2Error):
 
     exit_code = 6
     next_action = "look at what changed; raise the limit if it is meant to"
+
+
+class ReaderGone(Exception):
+    """Whoever read standard output has left; the command stops, and that is fine.
+
+    No OSError, which the parser takes for its own and ends with exit code 1.
+    """

@@ -64,7 +64,7 @@ LAYERS = {
         "cli_report",
         "cli_study",
     },
-    "__main__": {"cli", "cli_completion", "config", "errors", "display"},
+    "__main__": {"cli", "cli_completion", "config", "errors", "display", "files"},
     "__init__": {"api", "errors"},
 }
 

@@ -18,8 +18,11 @@ import pytest
 @pytest.fixture
 def table(tmp_path):
     """train.parquet with ids, labels, embeddings and scores of 90 rows."""
+    return write_train(tmp_path / "train.parquet")
+
+
+def write_train(path):
     rng = np.random.default_rng(1)
-    path = tmp_path / "train.parquet"
     vectors = rng.normal(size=(90, 5)).astype(np.float32)
     columns = {
         "id": [f"row-{i}" for i in range(90)],
@@ -215,6 +218,93 @@ def test_head_ends_a_pipe_quietly(table, shell):
     assert done.returncode == 0
     assert done.stdout == "row-0\n"
     assert done.stderr == ""
+
+
+@pytest.fixture(scope="module")
+def results(tmp_path_factory):
+    """A folder with all that commands write."""
+    from d2cli.__main__ import main
+
+    folder = tmp_path_factory.mktemp("results")
+    write_train(folder / "train.parquet")
+    data = f"{folder}/train.parquet"
+    for line in (
+        f"graph {data} -o {folder}/graph.parquet",
+        f"score {folder}/graph.parquet --difficulty {data}::aum -o {folder}/scores.parquet",
+        f"select {folder}/scores.parquet --rate 0.5 -o {folder}/keep.parquet",
+        f"select {folder}/scores.parquet --rate 0.9 -o {folder}/other.parquet",
+        f"prune {data} --difficulty aum --rate 0.5 -o {folder}/any.npy --cache-dir {folder}/c",
+    ):
+        with pytest.raises(SystemExit) as caught:
+            main([*line.split(), "-q"])
+        assert caught.value.code == 0
+    return folder
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "check --help",
+        "graph train.parquet -q",
+        "graph train.parquet -q -o /dev/stdout",
+        "graph train.parquet -q --json -o g.parquet",
+        "graph train.parquet --dry-run",
+        "difficulty --from-graph graph.parquet -q",
+        "score graph.parquet --difficulty train.parquet::aum -q",
+        "select scores.parquet --rate 0.5 -q -o -",
+        "select scores.parquet --rate 0.5 -q -o /dev/stdout",
+        "select scores.parquet --rate 0.5 -q --json",
+        "prune train.parquet --difficulty aum --rate 0.5 -q",
+        "prune train.parquet --difficulty aum --rate 0.5 --dry-run --json",
+        "export keep.parquet --source train.parquet -q -o - --format jsonl",
+        "export keep.parquet --source train.parquet -q -o - --format ids",
+        "export keep.parquet --source train.parquet -q -o - --format rows",
+        "export keep.parquet --source train.parquet -q -o /dev/stdout --format jsonl",
+        "export keep.parquet --source train.parquet -q -o out.npy --json",
+        "explain keep.parquet row-1 --scores scores.parquet --graph graph.parquet",
+        "explain keep.parquet row-1 --scores scores.parquet --graph graph.parquet --json",
+        "diff keep.parquet other.parquet",
+        "diff keep.parquet other.parquet --json",
+        "check train.parquet --difficulty aum -q",
+        "check train.parquet --difficulty aum -q --json",
+        "report keep.parquet --scores scores.parquet --graph graph.parquet -q",
+        "report keep.parquet --scores scores.parquet --graph graph.parquet -q --json",
+        "sweep train.parquet --difficulty aum --rates 0.5 -q",
+        "compare train.parquet --difficulty aum --labels label --rates 0.5 --seeds 1 -q --json",
+        "cache ls --cache-dir c",
+        "cache ls --cache-dir c --json",
+        "cache verify --cache-dir c",
+        "cache clear --dry-run --cache-dir c",
+    ],
+)
+def test_a_reader_that_leaves_is_no_error(results, shell, line):
+    done = shell(f"set -o pipefail; d2 {line} | true", cwd=results)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_what_a_command_does_after_its_reader_left_is_done(results, shell):
+    gate = "d2 diff keep.parquet other.parquet --max-change 0.1"
+    done = shell(f"set -o pipefail; {gate} | true", cwd=results)
+    assert done.returncode == 6
+    assert "--max-change 0.1" in done.stderr
+
+    select = "d2 select scores.parquet --rate 0.7 -q --report late.json"
+    for output in ("", " -o /dev/stdout"):
+        done = shell(f"set -o pipefail; {select}{output} | true", cwd=results)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert json.loads((results / "late.json").read_bytes())["rows"]["kept"] == 27
+        (results / "late.json").unlink()
+
+
+def test_an_export_ends_when_its_reader_leaves(tmp_path, shell):
+    rows = 200_000
+    save_table(tmp_path / "long.parquet", x=np.arange(rows))
+    np.save(tmp_path / "all.npy", np.arange(rows))
+    export = "d2 export all.npy --source long.parquet --format jsonl -o -"
+    done = shell(f"set -o pipefail; {export} | head -1")
+    assert (done.returncode, done.stdout, done.stderr) == (0, '{"x": 0}\n', "")
 
 
 def test_a_failure_upstream_is_an_error_downstream(table, shell):

@@ -13,7 +13,7 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
-from d2cli.errors import ParameterError, ResourceError
+from d2cli.errors import ParameterError, ReaderGone, ResourceError
 from d2cli.files.paths import exists, is_file
 from d2cli.files.remote import Place, Remote
 
@@ -29,7 +29,8 @@ SUFFIX = ".d2tmp"
 def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
     """Replace a file by what ``write`` writes, or leave it as it was.
 
-    A link is followed: its target is replaced. A device or pipe is written to directly.
+    A link is followed: its target is replaced. A device or pipe is written to directly, until its
+    reader leaves.
 
     Parameters
     ----------
@@ -48,7 +49,7 @@ def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
     target = Path(os.path.realpath(path))
     try:
         if is_device(path):
-            with path.open("wb") as device:
+            with contextlib.suppress(BrokenPipeError), path.open("wb") as device:
                 write(device)
             return
         _sweep(target.parent)
@@ -213,18 +214,42 @@ def _is_stdin(path: Path) -> bool:
 
 
 def write_stdout(data: bytes) -> None:
-    """Write bytes to standard output.
+    """Write a whole result to standard output; a reader that leaves early is no error.
+
+    What a command has to do after that, such as a report or its exit code, is still done.
 
     Raises
     ------
     ResourceError
-        If that fails, but not because the reader has gone (BrokenPipeError).
+        If that fails for another reason.
+    """
+    with contextlib.suppress(ReaderGone):
+        stream_stdout(data)
+
+
+def stream_stdout(data: bytes) -> None:
+    """Write a part of a result to standard output.
+
+    Raises
+    ------
+    ReaderGone
+        If nobody reads it any more, so that the rest need not be made.
+    ResourceError
+        If that fails for another reason.
     """
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)
         sys.stdout.buffer.flush()
-    except BrokenPipeError:
-        raise
+    except BrokenPipeError as error:
+        silence_stdout()
+        raise ReaderGone from error
     except OSError as error:
         raise ResourceError(f"standard output: cannot be written: {error.strerror}") from error
+
+
+def silence_stdout() -> None:
+    """Let all that is still to be written to standard output go nowhere: its reader has left."""
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, sys.stdout.fileno())
+    os.close(nowhere)

@@ -34,7 +34,7 @@ from d2cli.files.export_lists import (
 from d2cli.files.export_parquet import write_parquet, write_shards
 from d2cli.files.exports import Destination, check_options, destination, writing
 from d2cli.files.exportsources import ExportSource, open_source
-from d2cli.files.publish import check_output, write_atomically, write_stdout
+from d2cli.files.publish import check_output, stream_stdout, write_atomically
 from d2cli.files.reorder import in_order
 from d2cli.files.stages import graph_of, ids_of
 from d2cli.pipeline.run import Run
@@ -274,7 +274,7 @@ def _write(export: Export) -> int:
 class Stdout:
     """Standard output as far as lines need a file."""
 
-    write = staticmethod(write_stdout)
+    write = staticmethod(stream_stdout)
 
 
 def _writer(export: Export) -> Callable[[BinaryIO], None]:
