@@ -17,7 +17,7 @@ from typing import BinaryIO
 
 from d2cli.errors import ParameterError, ResourceError
 from d2cli.files.digests import digest_json
-from d2cli.files.publish import SUFFIX, _sync_folder
+from d2cli.files.publish import SUFFIX, _sync_folder, create_locked
 
 try:
     import fcntl
@@ -62,7 +62,7 @@ def write_folder(path: Path, build: Callable[[Path], None]) -> None:
 @contextlib.contextmanager
 def _building(target: Path) -> Iterator[Path]:
     """Make a new folder beside the target, with its seal locked; its name is free afterwards."""
-    made, lock = _create(target)
+    made, lock = create_locked(target, _open_folder)
     try:
         with lock:
             yield made
@@ -70,20 +70,10 @@ def _building(target: Path) -> Iterator[Path]:
         shutil.rmtree(made, ignore_errors=True)
 
 
-def _create(target: Path) -> tuple[Path, BinaryIO]:
-    """Make a new folder with a locked seal beside the target."""
-    while True:
-        made = target.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
-        made.mkdir()
-        file = (made / SEAL).open("xb")
-        if fcntl is None:
-            return made, file
-        # Another run may sweep it between the two calls: then it is locked, or has no name left.
-        with contextlib.suppress(BlockingIOError):
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.fstat(file.fileno()).st_nlink:
-                return made, file
-        file.close()
+def _open_folder(path: Path) -> BinaryIO:
+    """Make a new folder and open its seal."""
+    path.mkdir()
+    return (path / SEAL).open("xb")
 
 
 def _finish(folder: Path) -> None:

@@ -100,11 +100,32 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 
 
-def create_locked(target: Path) -> tuple[Path, BinaryIO]:
-    """Open a new file beside the target; it is locked, lest it is taken for left over."""
+def _open_new(path: Path) -> BinaryIO:
+    return path.open("xb")
+
+
+def create_locked(
+    target: Path, open_new: Callable[[Path], BinaryIO] = _open_new
+) -> tuple[Path, BinaryIO]:
+    """Make something new beside the target; it is locked, lest it is taken for left over.
+
+    Parameters
+    ----------
+    target : Path
+    open_new : callable, optional
+        Makes what is to have a path, and opens the file whose lock stands for it. Left out, that
+        file alone.
+
+    Returns
+    -------
+    path : Path
+        A hidden name.
+    file : binary file
+        Locked until it is closed.
+    """
     while True:
         path = target.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
-        file = path.open("xb")
+        file = open_new(path)
         if fcntl is None:
             return path, file
         # Another run may sweep it between the two calls: then it is locked, or has no name left.

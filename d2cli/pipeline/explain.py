@@ -8,13 +8,13 @@ from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
 from d2cli.files.alignment import Rows
-from d2cli.files.artifacts import Artifact, column_of
+from d2cli.files.artifacts import Artifact
 from d2cli.files.digests import digest_array
 from d2cli.files.excerpts import find_excerpts
-from d2cli.files.inputs import Labels, read_group, read_wishes, rows_like
+from d2cli.files.inputs import Labels, read_wishes, rows_like
 from d2cli.files.stages import graph_of, ids_of, scores_of, selection_of
 from d2cli.pipeline.run import Run
-from d2cli.pipeline.standing import Standing, find_standing
+from d2cli.pipeline.standing import Standing, colref_in, find_group, find_standing
 from d2cli.render.explanations import explanation_of, find_ids
 from d2cli.stages.explain import Explanation, Past, explain_rows
 from d2cli.stages.selection import Selection
@@ -78,14 +78,13 @@ def run_explain(
     scores = standing.scores
     rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), None)
     chosen = _rows_of(wanted, rows, as_rows=as_rows)
-    labels = _labels(run, standing, rows, group, source)
+    labels = find_group(run.sources, standing, rows, group=group, source=source)
     past = _past(run, standing, rows, labels, include, exclude)
     found = explain_rows(past, chosen)
     texts: dict[int, str] = {}
     if show is not None:
-        texts = find_excerpts(run.sources, _column(run, show, source), rows, None).of(
-            _mentioned(found)
-        )
+        shown = colref_in(run.sources, show, source)
+        texts = find_excerpts(run.sources, shown, rows, None).of(_mentioned(found))
     named = _namer(rows, texts)
     kept_of_group = _group_facts(standing.selection, past.selection)
     out = [
@@ -127,38 +126,6 @@ def _row_number(text: str, rows: Rows) -> int:
             hint="ids are looked up where the data have any, and without --rows",
         )
     return row
-
-
-def _column(run: Run, text: str, source: str | None) -> str:
-    """Return a COLREF that says in which file its column is."""
-    if source is None or text not in run.sources.open(source).columns:
-        return text
-    return f"{source}::{text}"
-
-
-def _labels(
-    run: Run, standing: Standing, rows: Rows, group: str | None, source: str | None
-) -> Labels | None:
-    """Return the groups that had budgets; None if there were none, or they are not known."""
-    digest = standing.selection.meta["inputs"].get("group")
-    if group is not None:
-        labels = read_group(run.sources, _column(run, group, source), rows)
-        if labels.digest != digest:
-            raise _other(standing.selection, "group", group, made_with=digest is not None)
-        return labels
-    if digest is None:
-        return None
-    if standing.graph.meta["inputs"].get("within") == digest:
-        return Labels(column_of(standing.graph.table, "within"), digest)
-    for name, column in run.sources.open(source).columns.items() if source else ():
-        if column.kind in ("labels", "numbers") and name:
-            try:
-                labels = read_group(run.sources, f"{source}::{name}", rows)
-            except InputError:
-                continue  # with nulls, say: no selection was made with it
-            if labels.digest == digest:
-                return labels
-    return None
 
 
 def _past(

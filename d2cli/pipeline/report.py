@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.errors import ArtifactError, ParameterError
 from d2cli.files.alignment import Rows
-from d2cli.files.artifacts import Artifact, column_of
+from d2cli.files.artifacts import Artifact
 from d2cli.files.colref import only_column
 from d2cli.files.column import Source
-from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.digests import digest_array
 from d2cli.files.excerpts import Excerpts, find_excerpts
-from d2cli.files.inputs import Labels, read_group, read_vectors_of, read_wishes, rows_like
+from d2cli.files.inputs import Labels, read_vectors_of, read_wishes, rows_like
 from d2cli.files.stages import ids_of
 from d2cli.params import SelectParams
 from d2cli.pipeline.run import Run
 from d2cli.pipeline.selection import Pick, publish_report
-from d2cli.pipeline.standing import find_standing
+from d2cli.pipeline.standing import Standing, colref_in, find_group, find_standing
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.selection import Wishes
 
@@ -98,9 +98,9 @@ def run_report(
         graph,
         scores,
         _params(selection),
-        _group(run, selection, graph, rows, refs, home),
+        _group(run, standing, rows, refs),
         _wishes(run, selection, rows, refs),
-        _shown(run, rows, refs, home),
+        _shown(run, rows, refs),
     )
     read_vectors = None
     if targets.report_suffix == ".html":
@@ -125,55 +125,15 @@ def _params(selection: Artifact) -> SelectParams:
 # --- what else the selection was made from --------------------------------------------------------
 
 
-def _of_source(text: str, refs: ReportRefs, home: Source | None) -> str:
-    """Return a COLREF that says in which file its column is."""
-    return f"{refs.source}::{text}" if home is not None and text in home.columns else text
-
-
-def _group(
-    run: Run,
-    selection: Artifact,
-    graph: Artifact,
-    rows: Rows,
-    refs: ReportRefs,
-    home: Source | None,
-) -> Labels | None:
-    """Return the groups that had budgets: as named, those of the graph, or a column of SOURCE."""
-    digest = selection.meta["inputs"].get("group")
-    if refs.group:
-        labels = read_group(run.sources, _of_source(refs.group, refs, home), rows)
-        if labels.digest != digest:
-            raise ArtifactError(
-                f"{refs.group}: is not the group that {selection.name} was made with",
-                hint="name the column that --group named then"
-                if digest
-                else "leave out --group: the selection was made without groups",
-            )
-        return labels
-    if digest is None:
-        return None
-    if "within" in graph.table.column_names:
-        values = column_of(graph.table, "within")
-        if digest_labels(values) == digest:
-            return Labels(values, digest)
-    for name in _label_columns(home):
-        try:
-            labels = read_group(run.sources, f"{refs.source}::{name}", rows)
-        except InputError:
-            continue  # with nulls, say: no selection was made with it
-        if labels.digest == digest:
-            return labels
-    raise ArtifactError(
-        f"{selection.name}: was made with --group, whose column is not known here",
-        hint="name it with --group FILE::COLUMN, or the data with --source",
-    )
-
-
-def _label_columns(home: Source | None) -> list[str]:
-    columns = [] if home is None else list(home.columns.values())
-    return [
-        column.name for column in columns if column.name and column.kind in ("labels", "numbers")
-    ]
+def _group(run: Run, standing: Standing, rows: Rows, refs: ReportRefs) -> Labels | None:
+    """Return the groups that had budgets; they are needed."""
+    labels = find_group(run.sources, standing, rows, group=refs.group, source=refs.source)
+    if labels is None and "group" in standing.selection.meta["inputs"]:
+        raise ArtifactError(
+            f"{standing.selection.name}: was made with --group, whose column is not known here",
+            hint="name it with --group FILE::COLUMN, or the data with --source",
+        )
+    return labels
 
 
 def _wishes(run: Run, selection: Artifact, rows: Rows, refs: ReportRefs) -> Wishes:
@@ -195,10 +155,10 @@ def _wishes(run: Run, selection: Artifact, rows: Rows, refs: ReportRefs) -> Wish
     return wishes
 
 
-def _shown(run: Run, rows: Rows, refs: ReportRefs, home: Source | None) -> Excerpts | None:
+def _shown(run: Run, rows: Rows, refs: ReportRefs) -> Excerpts | None:
     if not refs.show:
         return None
-    return find_excerpts(run.sources, _of_source(refs.show, refs, home), rows, None)
+    return find_excerpts(run.sources, colref_in(run.sources, refs.show, refs.source), rows, None)
 
 
 def _vectors(
@@ -211,7 +171,7 @@ def _vectors(
         named = column or refs.source
     if named is None:
         return None
-    where, vectors = read_vectors_of(run.sources, _of_source(named, refs, home), rows)
+    where, vectors = read_vectors_of(run.sources, colref_in(run.sources, named, refs.source), rows)
     if digest_array(vectors, run.room) != graph.meta["inputs"]["vectors"]:
         message = f"{where}: does not hold the vectors that {graph.name} was made from"
         if refs.embedding:

@@ -1,4 +1,4 @@
-"""The scores and the graph that a selection was made from, found again.
+"""The scores, the graph and the groups that a selection was made from, found again.
 
 A selection holds digests of what it was made from and no paths, so what is found is known to be
 the right one, wherever it was.
@@ -7,11 +7,14 @@ the right one, wherever it was.
 from dataclasses import dataclass
 from pathlib import Path
 
-from d2cli.errors import ArtifactError
+from d2cli.errors import ArtifactError, InputError
 from d2cli.files import cache
-from d2cli.files.artifacts import Artifact, Kind, read_artifact
+from d2cli.files.alignment import Rows
+from d2cli.files.artifacts import Artifact, Kind, column_of, read_artifact
+from d2cli.files.inputs import Labels, read_group
 from d2cli.files.paths import exists
 from d2cli.files.remote import place_beside
+from d2cli.files.sources import Sources
 
 
 @dataclass(frozen=True, eq=False)
@@ -103,6 +106,70 @@ def find_graph(
         "nor where its scores found it",
         hint="name it with --graph, the cache with --cache-dir, or run `d2 prune` again",
     )
+
+
+def colref_in(sources: Sources, text: str, source: str | None) -> str:
+    """Return a COLREF that says in which file its column is: in SOURCE, if that has one."""
+    if source is None or text not in sources.open(source).columns:
+        return text
+    return f"{source}::{text}"
+
+
+def find_group(
+    sources: Sources, standing: Standing, rows: Rows, *, group: str | None, source: str | None
+) -> Labels | None:
+    """Return the groups that had budgets.
+
+    They are those that ``group`` names, else those that the graph was searched within, else a
+    column of ``source``: always the ones whose digest the selection records.
+
+    Parameters
+    ----------
+    sources : Sources
+    standing : Standing
+    rows : Rows
+        Of the scores.
+    group : str or None
+        COLREF.
+    source : str or None
+        The data.
+
+    Returns
+    -------
+    Labels or None
+        None if there were no groups, or they are not known.
+
+    Raises
+    ------
+    ArtifactError
+        If ``group`` is not what the selection was made with.
+    """
+    selection = standing.selection
+    digest = selection.meta["inputs"].get("group")
+    if group is not None:
+        labels = read_group(sources, colref_in(sources, group, source), rows)
+        if labels.digest != digest:
+            raise ArtifactError(
+                f"{group}: is not the group that {selection.name} was made with",
+                hint="name the column that --group named then"
+                if digest
+                else "leave out --group: the selection was made without groups",
+            )
+        return labels
+    if digest is None:
+        return None
+    if standing.graph.meta["inputs"].get("within") == digest:
+        return Labels(column_of(standing.graph.table, "within"), digest)
+    for name, column in sources.open(source).columns.items() if source else ():
+        if column.kind not in ("labels", "numbers") or not name:
+            continue
+        try:
+            labels = read_group(sources, f"{source}::{name}", rows)
+        except InputError:
+            continue  # with nulls, say: no selection was made with it
+        if labels.digest == digest:
+            return labels
+    return None
 
 
 def _digest(selection: Artifact, kind: Kind) -> str:
