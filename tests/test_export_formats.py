@@ -2,6 +2,7 @@
 
 import fcntl
 import io
+import random
 import warnings
 from pathlib import Path
 
@@ -172,6 +173,31 @@ def test_torch_takes_rows_as_a_subset_and_weights_as_a_sampler(train, keep, d2):
     assert torch.arange(90)[torch.from_numpy(np.load("mask.npy"))].tolist() == KEPT
     weights = np.where(np.load("mask.npy"), 2.0, 0.0)
     assert set(WeightedRandomSampler(weights, 200)) <= set(KEPT)
+
+
+# The same contracts in plain Python, for where torch, half a gigabyte at least, is not installed:
+# Subset(dataset, indices)[i] is dataset[indices[i]], its length is that of the indices, and
+# WeightedRandomSampler(weights, n) draws row numbers by weights that are a sequence of numbers.
+
+
+@pytest.mark.parametrize("order", ["row", "rank"])
+def test_row_numbers_index_any_sequence_as_a_subset_does(train, keep, d2, order):
+    dataset = named(range(90))
+    assert_done(d2("export", keep, "--source", train, "-o", "rows.npy", "--order", order))
+
+    indices = np.load("rows.npy")
+
+    subset = [dataset[indices[at]] for at in range(len(indices))]
+    assert subset == named(KEPT if order == "row" else ROWS)
+    assert (indices.dtype, indices.ndim, bool(indices.flags.c_contiguous)) == (np.int64, 1, True)
+
+
+def test_a_mask_weighs_the_rows_that_a_sampler_draws(train, keep, d2):
+    assert_done(d2("export", keep, "--source", train, "-o", "m.npy", "--format", "mask"))
+
+    drawn = random.Random(0).choices(range(90), weights=np.load("m.npy").tolist(), k=2000)
+
+    assert set(drawn) == set(KEPT)
 
 
 # --- DataComp -------------------------------------------------------------------------------------
