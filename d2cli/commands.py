@@ -6,13 +6,13 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from d2cli import config, display, pipeline
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.publish import write_stdout
+from d2cli.files.remote import as_place
 from d2cli.files.sources import STDIN
 from d2cli.params import (
     AUTO,
@@ -268,8 +268,8 @@ def compare(
     select_given: dict[str, Any],
     *,
     embedding: list[str] | None,
-    output: Path | None,
-    plot: Path | None,
+    output: str | None,
+    plot: str | None,
     as_json: bool,
     setting: Setting,
     **more: Any,  # noqa: ANN401
@@ -284,8 +284,8 @@ def compare(
             score_params,
             select_given,
             embedding=one_embedding(embedding),
-            output=output,
-            plot=plot,
+            output=None if output is None else as_place(output),
+            plot=None if plot is None else as_place(plot),
             **more,
         )
     if as_json:
@@ -304,6 +304,8 @@ def sweep(
     graph_params: GraphParams,
     *,
     embedding: list[str] | None,
+    output: str | None,
+    plot: str | None,
     as_json: bool,
     setting: Setting,
     **more: Any,  # noqa: ANN401
@@ -318,6 +320,8 @@ def sweep(
             seeds,
             graph_params,
             embedding=one_embedding(embedding),
+            output=None if output is None else as_place(output),
+            plot=None if plot is None else as_place(plot),
             **more,
         )
     if as_json:

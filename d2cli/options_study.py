@@ -1,6 +1,5 @@
 """Options of the commands that study data: ``difficulty``, ``compare`` and ``sweep``."""
 
-from pathlib import Path
 from typing import Annotated, get_args
 
 import typer
@@ -141,11 +140,11 @@ Methods = Annotated[
 ]
 Seeds = Annotated[int, typer.Option(help="Repetitions, each with its own pool of rows.")]
 ComparisonOutput = Annotated[
-    Path | None,
+    str | None,
     typer.Option("--output", "-o", metavar="FILE", help=".json or .md.", show_default=False),
 ]
 Plot = Annotated[
-    Path | None,
+    str | None,
     typer.Option(metavar="FILE", help="Accuracy over the rate as .svg.", show_default=False),
 ]
 
@@ -227,7 +226,7 @@ MessagesList = Annotated[
 ]
 RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]
 HeatMap = Annotated[
-    Path | None,
+    str | None,
     typer.Option(
         "--plot",
         metavar="FILE",

@@ -306,6 +306,62 @@ def test_a_graph_that_left_its_place_is_asked_for(s3, train, d2):
     assert d2("select", scores, "--rate", "0.5", "--graph", "s3://bucket/c.parquet")[0] == 0
 
 
+STUDIES = {
+    "compare": "--labels label --rates 0.7 --methods d2 --seeds 1",
+    "sweep": "--rates 0.7 -k 5,10",
+}
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_studies_write_to_s3_what_they_write_here(s3, sample_data, d2, tmp_path, command):
+    base = (command, sample_data / "clinc150.parquet", "--difficulty", "aum", "-q")
+    for place in (tmp_path, "s3://bucket/out"):
+        for suffix in ("json", "md"):
+            more = ("-o", f"{place}/study.{suffix}", "--plot", f"{place}/study.svg")
+            code, _, err = d2(*base, *STUDIES[command].split(), *more)
+            assert code == 0, err
+
+    written = [name for name in names(s3) if name != "out"]
+    assert written == ["out/study.json", "out/study.md", "out/study.svg"]
+    for name in written:
+        assert get(s3, name) == (tmp_path / name.removeprefix("out/")).read_bytes()
+
+
+@pytest.mark.parametrize("command", STUDIES)
+def test_a_study_that_cannot_be_written_is_refused_before_any_work(
+    s3, sample_data, d2, own_cache, command
+):
+    base = (command, sample_data / "clinc150.parquet", "--difficulty", "aum", "-q")
+    for output, what in (
+        ("s3://nowhere/x.md", "there is no such bucket"),
+        ("https://127.0.0.1/x.md", "such addresses are only read"),
+        ("s3://bucket/x.txt", "cannot be written as '.txt'"),
+    ):
+        code, _, err = d2(*base, *STUDIES[command].split(), "-o", output)
+        assert (code, what in err) == (2, True), err
+    assert not list(own_cache.rglob("*"))
+
+
+def test_a_study_whose_upload_fails_leaves_the_old_object_and_goes_on_later(s3, sample_data, d2):
+    put(s3, "study.json", b"old")
+    line = ("sweep", sample_data / "clinc150.parquet", "--difficulty", "aum", "-q")
+    line = (*line, *STUDIES["sweep"].split(), "-o", "s3://bucket/study.json")
+    s3.fault = lambda method, path, query: method == "PUT"
+
+    code, _, err = d2(*line)
+
+    assert (code, "cannot be written: no permission" in err) == (5, True)
+    s3.fault = None
+    assert get(s3, "study.json") == b"old"
+    assert d2(*line)[0] == 0
+    assert json.loads(get(s3, "study.json"))["kind"] == "d2 sweep"
+    settings = ("--rate", "0.7", "--difficulty", "aum", "--settings", "s3://bucket/study.json")
+    assert d2("prune", sample_data / "clinc150.parquet", *settings)[0] == 0
+    missing = (*settings[:-1], "s3://bucket/none.json")
+    code, _, err = d2("prune", sample_data / "clinc150.parquet", *missing)
+    assert (code, "s3://bucket/none.json: no such file" in err) == (3, True)
+
+
 def test_logs_labels_and_lists_may_be_remote(s3, d2):
     rng = np.random.default_rng(4)
     put(s3, "log.npy", npy(rng.random((3, 50, 4))))

@@ -2,12 +2,12 @@
 
 import json
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 from xml.sax.saxutils import escape as escape_xml
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
 from d2cli.files.paths import refuse_slash
+from d2cli.files.remote import as_place
 from d2cli.files.sources import Sources
 from d2cli.stages.sweep import DEFAULT, KNOBS, Setting, describe_setting
 
@@ -132,8 +132,9 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
         If the file is no sweep, or holds values that no setting has.
     """
     refuse_slash(path)
+    place = as_place(path)
     try:
-        data = Path(path).read_bytes()
+        data = place.read_bytes()
     except FileNotFoundError as error:
         raise InputError(f"{path}: no such file", hint="make it with `d2 sweep -o`") from error
     except (OSError, ValueError) as error:
@@ -153,7 +154,7 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
         raise ArtifactError(
             f"{path}: is not a sweep", hint="make it with `d2 sweep -o sweep.json`"
         ) from error
-    sources.paths.append(Path(path))
+    sources.paths.append(place)
     return setting
 
 

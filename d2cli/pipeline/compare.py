@@ -2,12 +2,12 @@
 
 from dataclasses import asdict, dataclass, replace
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import library_versions
 from d2cli.files.publish import write_bytes
+from d2cli.files.remote import Place
 from d2cli.files.stages import graph_of
 from d2cli.params import Direction, GraphParams, Method, ScoreParams, SelectParams
 from d2cli.pipeline.cells import CellJob, run_cells
@@ -70,8 +70,8 @@ def run_compare(
     within: str | None = None,
     group: str | None = None,
     cache_dir: str | None = None,
-    output: Path | None = None,
-    plot: Path | None = None,
+    output: Place | None = None,
+    plot: Place | None = None,
 ) -> dict[str, Any]:
     """Compare methods over rates and seeds; finished cells are kept in the cache.
 
@@ -94,7 +94,7 @@ def run_compare(
         Rows to test on, with the same columns. Left out, a fifth of every class is held out, anew
         for each seed, and no method sees it.
     cache_dir : str, optional
-    output, plot : Path, optional
+    output, plot : Path or Remote, optional
         Files for the comparison (``.json`` or ``.md``) and its plot (``.svg``).
 
     Returns

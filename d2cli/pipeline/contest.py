@@ -21,6 +21,7 @@ from d2cli.files.inputs import (
 )
 from d2cli.files.outputs import check_suffix
 from d2cli.files.publish import check_output
+from d2cli.files.remote import Place
 from d2cli.params import Auto, Direction, GraphParams, Probe, SelectParams
 from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.run import Run
@@ -112,14 +113,14 @@ def check_cutoff(cut: float | Auto | Probe | None, rates: tuple[float, ...]) -> 
             )
 
 
-def check_targets(*targets: tuple[Path | None, tuple[str, ...]]) -> None:
+def check_targets(*targets: tuple[Place | None, tuple[str, ...]]) -> None:
     """Refuse endings that are not known, before anything is read."""
     for place, suffixes in targets:
         if place is not None:
             check_suffix(place, suffixes, "the result")
 
 
-def check_places(run: Run, *places: Path | None) -> None:
+def check_places(run: Run, *places: Place | None) -> None:
     """Refuse places that cannot be written or that hold an input."""
     for place in places:
         if place is not None:

@@ -9,6 +9,7 @@ from typing import Any
 from d2cli.errors import ParameterError
 from d2cli.files.inputs import DifficultyColumn
 from d2cli.files.publish import write_bytes
+from d2cli.files.remote import Place
 from d2cli.files.stages import graph_of
 from d2cli.files.sweeps import SWEEP_KIND, render_sweep
 from d2cli.params import Auto, Direction, GraphParams, Probe, ScoreParams
@@ -54,8 +55,8 @@ def run_sweep(
     within: str | None = None,
     group: str | None = None,
     cache_dir: str | None = None,
-    output: Path | None = None,
-    plot: Path | None = None,
+    output: Place | None = None,
+    plot: Place | None = None,
 ) -> dict[str, Any]:
     """Try a grid of settings; finished cells are kept in the cache.
 
