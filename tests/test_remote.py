@@ -222,6 +222,194 @@ def test_a_name_comes_before_a_pattern(s3):
     assert first("s3://bucket/a[1].parquet") == 2.0
 
 
+def parquet(**columns):
+    out = pa.BufferOutputStream()
+    pq.write_table(pa.table(columns), out)
+    return out.getvalue().to_pybytes()
+
+
+def rows_of(source, column):
+    return pa.concat_arrays(source.batches(column)).to_pylist()
+
+
+ODD = ["a#1", "b?x=2", "c%20d", "e f", "g%2Fh", "i+j&k", "l::m", "n@o:p", "ä", "q[1]*"]
+
+
+def test_listed_names_are_not_taken_for_addresses(s3, d2):
+    for at, name in enumerate(sorted(ODD, key=str.encode)):
+        put(s3, f"odd/{name}.parquet", parquet(x=[at]))
+
+    source = Sources().open("s3://bucket/odd/")
+
+    assert rows_of(source, "x") == list(range(len(ODD)))
+    assert [file.name for file in source.paths] == sorted(f"{name}.parquet" for name in ODD)
+    put(s3, "odd/b?x=2.parquet", b"PAR1 and no more")
+    code, _, err = d2("check", "s3://bucket/odd/*.parquet", "--difficulty", "x")
+    assert (code, "s3://bucket/odd/b%3Fx=2.parquet: cannot be read" in err) == (3, True), err
+
+
+def test_listed_names_on_fsspec_are_not_taken_for_addresses(memory):
+    for at, name in enumerate(sorted(ODD, key=str.encode)):
+        memory.pipe(f"/odd/{name}.parquet", parquet(x=[at]))
+
+    assert rows_of(Sources().open("memory://odd/"), "x") == list(range(len(ODD)))
+
+
+def test_an_address_with_an_empty_part_is_refused_before_any_work(s3, train, d2, own_cache):
+    for address in ("s3://bucket//x.npy", "s3://bucket/a//x.npy", "gs://bucket//x.npy"):
+        line = ("prune", train, "-e", "emb", "--difficulty", "aum", "--rate", "0.5", "-o", address)
+        code, _, err = d2(*line)
+        assert (code, f"{address}: has an empty part between two slashes" in err) == (2, True), err
+        assert d2("graph", address)[0] == 2
+    assert d2("graph", "s3://bucket//parts/*.parquet")[0] == 2
+    assert not list(own_cache.iterdir())
+    assert names(s3) == []
+
+
+TREE = [
+    f"{folder}{name}"
+    for folder in ("", "a/", "b1/", "a/c/", "_d/", ".e/", "a/_f/", "a/c/g.parquet/")
+    for name in ("x.parquet", "y1.parquet", "_z.parquet", ".w.parquet", "v.txt")
+]
+PATTERNS = [
+    "", "*", "*.parquet", "a/", "a/*", "*/x.parquet", "*/*.parquet", "**/*.parquet", "**",
+    "a/**", "a/**/x.parquet", "**/c/*", "[ab]*", "[ab]*/x*", "_d/*", "_*/*.parquet", "*/_f/*",
+    ".e/*.parquet", "a/*/g.parquet/x.parquet", "x.parq*/**", "a/c/*", "**/[xy]*.parquet",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("pattern", PATTERNS)
+def test_a_remote_listing_is_that_of_a_local_folder(memory, tmp_path, pattern):
+    for at, name in enumerate(TREE):
+        data = parquet(x=[at])
+        memory.pipe(f"/tree/{name}", data)
+        (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
+        (tmp_path / name).write_bytes(data)
+
+    def found(place):
+        try:
+            return rows_of(Sources().open(f"{place}/{pattern}"), "x")
+        except InputError:
+            return None
+
+    assert found("memory://tree") == found(tmp_path)
+    assert pattern == "x.parq*/**" or found(tmp_path)
+
+
+def test_folders_of_labels_are_columns(s3):
+    for split, part, value in (("1", "a b", 3), ("1", "c", 4), ("0", "c", 5)):
+        name = part.replace(" ", "%20")
+        put(s3, f"data/fold={split}/kind={name}/x.parquet", parquet(x=[value, value]))
+
+    for address in ("s3://bucket/data/", "s3://bucket/data/fold=*/**/*.parquet"):
+        source = Sources().open(address)
+        assert rows_of(source, "x") == [5, 5, 3, 3, 4, 4]
+        assert rows_of(source, "fold") == [0, 0, 1, 1, 1, 1]
+        assert rows_of(source, "kind") == ["c", "c", "a b", "a b", "c", "c"]
+
+
+def test_folders_of_arrays_and_arrow_are_read_shard_by_shard(s3, tmp_path, monkeypatch):
+    monkeypatch.setenv("TMPDIR", str(tmp_path))
+    for part in range(3):
+        put(s3, f"npy/{part}.npy", npy(np.full((2, 3), part, np.float32)))
+        out, batch = io.BytesIO(), pa.record_batch({"x": [part, part]})
+        with pa.ipc.new_file(out, batch.schema) as file:
+            file.write(batch)
+        put(s3, f"arrow/{part}.arrow", out.getvalue())
+    seen = []
+    for address, column in (("s3://bucket/npy/", ""), ("s3://bucket/arrow/*.arrow", "x")):
+        source = Sources().open(address)
+        assert (source.n_rows, list(tmp_path.iterdir())) == (6, [])
+        seen += [len(list(tmp_path.iterdir())) for _ in source.batches(column)]
+        assert list(tmp_path.iterdir()) == []
+    assert set(seen) == {1}
+    assert rows_of(source, "x") == [0, 0, 1, 1, 2, 2]
+
+
+def test_datacomp_metadata_is_read_from_s3_by_ranges(s3):
+    for part in range(2):
+        put(s3, f"meta/{part}.parquet", parquet(uid=[f"{part}a", f"{part}b"]))
+        out = io.BytesIO()
+        np.savez(out, emb=np.full((2, 4), part, np.float16), ballast=np.zeros((2, 2_000_000)))
+        put(s3, f"meta/{part}.npz", out.getvalue())
+    s3.sent = 0
+
+    for address in ("s3://bucket/meta/", "s3://bucket/meta/*.parquet"):
+        source = Sources().open(address)
+        assert rows_of(source, "emb") == [[0] * 4] * 2 + [[1] * 4] * 2
+        assert rows_of(source, "uid") == ["0a", "0b", "1a", "1b"]
+    assert s3.sent < 32_000_000 / 2
+
+
+def test_a_saved_dataset_is_read_from_s3(s3, tmp_path):
+    for part in range(2):
+        out, batch = io.BytesIO(), pa.record_batch({"x": [part]})
+        with pa.ipc.new_stream(out, batch.schema) as stream:
+            stream.write_batch(batch)
+        put(s3, f"saved/data-{part}.arrow", out.getvalue())
+    order = [{"filename": "data-1.arrow"}, {"filename": "data-0.arrow"}]
+    put(s3, "saved/state.json", json.dumps({"_data_files": order}).encode())
+
+    assert rows_of(Sources().open("s3://bucket/saved/"), "x") == [1, 0]
+
+
+def test_several_splits_and_kinds_in_a_remote_folder_are_refused(s3, d2):
+    for name in ("train-00000-of-00001", "test-00000-of-00001"):
+        put(s3, f"hub/data/{name}.parquet", parquet(x=[1.0]))
+    code, _, err = d2("check", "s3://bucket/hub/", "--difficulty", "x")
+    assert (code, "s3://bucket/hub/: holds several splits: data/test, data/train" in err) == (
+        3,
+        True,
+    )
+    assert "'s3://bucket/hub/data/train-*.parquet'" in err
+    assert Sources().open("s3://bucket/hub/data/train-*.parquet").n_rows == 1
+
+    put(s3, "hub/data/x.npy", npy(np.zeros(3)))
+    code, _, err = d2("check", "s3://bucket/hub/data/", "--difficulty", "x")
+    assert (code, "holds NPY and Parquet files" in err) == (3, True)
+    assert "'s3://bucket/hub/data/*.parquet'" in err
+    code, _, err = d2("check", "s3://bucket/none/", "--difficulty", "x")
+    assert (code, "s3://bucket/none/: no such file or bucket" in err) == (3, True)
+
+
+def test_a_glob_lists_only_the_folders_that_it_leads_to(s3):
+    put(s3, "a1/x.parquet", parquet(x=[1]))
+    put(s3, "b/deep/x.parquet", parquet(x=[2]))
+    s3.requests.clear()
+
+    assert rows_of(Sources().open("s3://bucket/a*/*.parquet"), "x") == [1]
+
+    listed = [query for _, _, query, _ in s3.requests if "list-type=2" in query]
+    assert listed
+    assert not any("prefix=b" in query for query in listed)
+    assert all("delimiter" in query for query in listed)
+
+
+def test_an_output_that_would_be_a_part_of_a_remote_folder_is_refused(s3, train, d2):
+    put(s3, "parts/0.parquet", train.read_bytes())
+    for source in ("s3://bucket/parts/", "s3://bucket/parts/*.parquet", "s3://bucket/p*/**"):
+        line = ("graph", source, "-e", "emb", "-q", "-o")
+        code, _, err = d2(*line, "s3://bucket/parts/graph.parquet")
+        assert (code, "would be a part of the source" in err) == (2, True), err
+        assert d2(*line, "s3://bucket/graphs/graph.parquet")[0] == 0
+
+
+def test_an_export_of_nested_remote_shards_keeps_their_names(s3, d2, tmp_path):
+    for kind in "ab":
+        put(s3, f"data/kind={kind}/x.parquet", parquet(x=[ord(kind), 0]))
+    (tmp_path / "rows.txt").write_text("0\n2\n")
+    export = ("export", tmp_path / "rows.txt", "--source", "s3://bucket/data/", "-o")
+
+    assert d2(*export, tmp_path / "out")[0] == 0
+    assert d2(*export, tmp_path / "one.parquet")[0] == 0
+
+    for kind in "ab":
+        table = pq.ParquetFile(tmp_path / "out" / f"kind={kind}" / "x.parquet").read()
+        assert table.to_pydict() == {"x": [ord(kind)]}
+    one = pq.read_table(tmp_path / "one.parquet").to_pydict()
+    assert one == {"x": [97, 98], "kind": ["a", "b"]}
+
+
 def test_what_a_killed_run_has_copied_is_swept(s3, vectors, tmp_path, monkeypatch):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     put(s3, "emb.npy", npy(vectors))

@@ -7,7 +7,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 
 import numpy as np
 import pyarrow as pa
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
 from d2cli.files.mapped import remember
+from d2cli.files.remote import Place, Remote
 from d2cli.stages.room import mapping_of
 
 
@@ -91,17 +92,22 @@ def _map_array(path: Path) -> NDArray[Any]:
     return array
 
 
-def open_npz(name: str, file: Path | io.BytesIO) -> ArraySource:
+def archive_file(file: Place | io.BytesIO) -> Path | IO[bytes]:
+    """Return what a reader of archives opens; a remote one is then read by ranges."""
+    return file.open_buffered() if isinstance(file, Remote) else file
+
+
+def open_npz(name: str, file: Place | io.BytesIO) -> ArraySource:
     """Open an NPZ archive; only the headers of its members are read."""
     shapes = {}
-    with reading(name), zipfile.ZipFile(file) as archive:
+    with reading(name), zipfile.ZipFile(archive_file(file)) as archive:
         for member in archive.namelist():
             if member.endswith(".npy"):
                 with archive.open(member) as stream:
                     shapes[member.removesuffix(".npy")] = _npy_header(stream)
 
     def load(column: str) -> NDArray[Any]:
-        with np.load(file, allow_pickle=False) as members:
+        with np.load(archive_file(file), allow_pickle=False) as members:
             return np.asarray(members[column])
 
     return ArraySource(name, shapes, load)

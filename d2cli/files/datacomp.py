@@ -7,7 +7,6 @@ the table's id. Arrays are read from the archive in blocks, and its checksums ar
 import zipfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,10 +14,11 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.arrays import ArraySource
+from d2cli.files.arrays import ArraySource, archive_file
 from d2cli.files.blocks import arrow_blocks, rows_at_once, to_arrow
 from d2cli.files.column import Column, Header, Source
 from d2cli.files.damage import reading
+from d2cli.files.remote import Place
 
 
 @dataclass
@@ -33,7 +33,7 @@ class PairSource:
 
     table: Source
     arrays: ArraySource
-    archive: Path
+    archive: Place
     name: str = field(init=False)
     columns: dict[str, Column] = field(init=False)
     n_rows: int = field(init=False)
@@ -76,16 +76,16 @@ class PairSource:
         return self.table if column in self.table.columns else self.arrays
 
 
-def _member_blocks(archive: Path, name: str) -> Iterator[pa.Array]:
+def _member_blocks(archive: Place, name: str) -> Iterator[pa.Array]:
     """Yield the rows of a member of an NPZ archive."""
-    with zipfile.ZipFile(archive) as members, members.open(f"{name}.npy") as stream:
+    with zipfile.ZipFile(archive_file(archive)) as members, members.open(f"{name}.npy") as stream:
         version = np.lib.format.read_magic(stream)
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
             version, np.lib.format.read_array_header_2_0
         )
         shape, by_column, dtype = read(stream)
         if by_column and len(shape) > 1:
-            with np.load(archive, allow_pickle=False) as whole:
+            with np.load(archive_file(archive), allow_pickle=False) as whole:
                 yield from arrow_blocks(np.asarray(whole[name]))
             return
         step = rows_at_once(dtype, shape)

@@ -56,6 +56,11 @@ def filesystem_of(address: str) -> tuple[Any, str]:
             f"{redact(address)}: an address holds neither credentials nor options",
             hint="set them in the environment, such as AWS_PROFILE or AWS_ENDPOINT_URL",
         )
+    if "//" in f"/{path}".rstrip("/"):
+        raise ParameterError(
+            f"{redact(address)}: has an empty part between two slashes",
+            hint="leave out one of them; such names can be neither read nor written",
+        )
     if scheme in S3:
         return _s3(place, *_s3_environment()), f"{place}/{path}".rstrip("/")
     if scheme in GS:

@@ -9,7 +9,9 @@ import os
 import re
 from collections import Counter
 from collections.abc import Callable, Iterator
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
+from typing import Generic
 from urllib.parse import unquote
 
 from d2cli.errors import InputError
@@ -17,7 +19,9 @@ from d2cli.files.arrays import open_npz
 from d2cli.files.column import Source
 from d2cli.files.datacomp import PairSource
 from d2cli.files.paths import exists, is_file
-from d2cli.files.saved_datasets import INFO, STATE, data_files
+from d2cli.files.remote import Remote
+from d2cli.files.remote_folders import list_files
+from d2cli.files.saved_datasets import INFO, STATE, PlaceT, data_files
 from d2cli.files.shards import NULL_LABEL, ShardedSource
 
 KINDS = {
@@ -87,20 +91,102 @@ def open_folder(text: str, open_file: Callable[[Path], Source]) -> tuple[Source,
     except OSError as error:
         raise InputError(f"{error.filename or text}: cannot be read: {error.strerror}") from error
     found.sort(key=lambda path: os.fsencode(path.as_posix()))
-    tables = _of_one_kind(text, found)
-    if folder.is_dir():
-        _refuse_splits(folder, tables)
-    labels = _folder_labels(root, tables)
-    archives = [path for path in (table.with_suffix(".npz") for table in tables) if is_file(path)]
-    if KINDS[tables[0].suffix.lower()] != "Parquet" or not archives:
-        return ShardedSource(text, tables, open_file, labels), tables
-    _refuse_single(tables, [*archives, *(path for path in found if path.suffix.lower() == ".npz")])
+    return _Shards(text, folder.is_dir(), root, found, is_file).open(open_file)
 
-    def open_pair(path: Path) -> Source:
-        archive = path.with_suffix(".npz")
-        return PairSource(open_file(path), open_npz(str(archive), archive), archive)
 
-    return ShardedSource(text, tables, open_pair, labels), [*tables, *archives]
+def open_remote_folder(
+    remote: Remote, open_file: Callable[[Remote], Source]
+) -> tuple[Source, list[Remote]]:
+    """Open a folder or glob of another machine, by the same rules; see `open_folder`.
+
+    Raises
+    ------
+    InputError
+        As above, or if the folder cannot be listed.
+    """
+    if remote.is_dir():
+        saved = data_files(remote)
+        if saved is not None:
+            return ShardedSource(str(remote), saved, open_file), saved
+    root, found = list_files(remote)
+    tables = [file for file in found if file.suffix.lower() in KINDS]
+    # Of a glob, what lies beside the tables was not listed.
+    known = {str(file) for file in found} if remote.is_dir() else None
+
+    def is_there(file: Remote) -> bool:
+        return is_file(file) if known is None else str(file) in known
+
+    tables.sort(key=lambda file: os.fsencode(file.relative_to(root).as_posix()))
+    return _Shards(str(remote), remote.is_dir(), root, tables, is_there).open(open_file)
+
+
+@dataclass(frozen=True)
+class _Shards(Generic[PlaceT]):
+    """The files that a folder or glob means, here or on another machine.
+
+    Attributes
+    ----------
+    text : str
+        The folder or glob, for messages.
+    whole : bool
+        Whether it is a folder.
+    root : Path or Remote
+        What all files lie below.
+    found : list of Path or Remote
+        In the order of their rows.
+    is_there : callable
+        Whether there is another such file.
+    """
+
+    text: str
+    whole: bool
+    root: PlaceT
+    found: list[PlaceT]
+    is_there: Callable[[PlaceT], bool]
+
+    def open(self, open_file: Callable[[PlaceT], Source]) -> tuple[Source, list[PlaceT]]:
+        """Open them as one source; return it and every file that it is read from."""
+        tables = self._of_one_kind()
+        if self.whole:
+            _refuse_splits(self.root, tables)
+        labels = _folder_labels(self.root, tables)
+        archives: list[PlaceT] = []
+        if KINDS[tables[0].suffix.lower()] == "Parquet":
+            beside = [table.with_suffix(".npz") for table in tables]
+            archives = [path for path in beside if self.is_there(path)]
+        if not archives:
+            return ShardedSource(self.text, tables, open_file, labels), tables
+        others: list[PlaceT] = [path for path in self.found if path.suffix.lower() == ".npz"]
+        _refuse_single(tables, archives + others)
+
+        def open_pair(path: PlaceT) -> Source:
+            archive = path.with_suffix(".npz")
+            return PairSource(open_file(path), open_npz(str(archive), archive), archive)
+
+        return ShardedSource(self.text, tables, open_pair, labels), tables + archives
+
+    def _of_one_kind(self) -> list[PlaceT]:
+        """Return the shards without the archives beside Parquet files."""
+        kinds = {KINDS[path.suffix.lower()] for path in self.found}
+        if not kinds:
+            raise InputError(
+                f"{self.text}: no shards there, expected .parquet, .npy or .arrow files",
+                hint="name a folder of shards, one written by datasets' save_to_disk(), a glob in "
+                "quotes such as 'data/train-*.parquet', or a file",
+            )
+        if kinds == {"NPZ"}:
+            raise InputError(
+                f"{self.text}: NPZ files without the Parquet files of the same names beside them",
+                hint="name one of the files",
+            )
+        if len(kinds) > 1 and kinds != {"Parquet", "NPZ"}:
+            folder = self.text if self.whole else self.text.rpartition("/")[0]
+            below = f"{folder.rstrip('/')}/" if folder.rstrip("/") else folder
+            raise InputError(
+                f"{self.text}: holds {' and '.join(sorted(kinds))} files",
+                hint=f"name one kind by a glob in quotes, such as '{below}*{self.found[0].suffix}'",
+            )
+        return [path for path in self.found if KINDS[path.suffix.lower()] != "NPZ"]
 
 
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
@@ -134,33 +220,7 @@ def _matches(text: str) -> tuple[Path, list[Path]]:
     return root, list(dict.fromkeys(found))  # files below a matching folder may match, too
 
 
-def _of_one_kind(text: str, found: list[Path]) -> list[Path]:
-    """Return the shards without the archives beside Parquet files."""
-    kinds = {KINDS[path.suffix.lower()] for path in found}
-    if not kinds:
-        raise InputError(
-            f"{text}: no shards there, expected .parquet, .npy or .arrow files",
-            hint="name a folder of shards, one written by datasets' save_to_disk(), a glob in "
-            "quotes such as 'data/train-*.parquet', or a file",
-        )
-    if kinds == {"NPZ"}:
-        raise InputError(
-            f"{text}: NPZ files without the Parquet files of the same names beside them",
-            hint="name one of the files",
-        )
-    if len(kinds) > 1 and kinds != {"Parquet", "NPZ"}:
-        raise InputError(
-            f"{text}: holds {' and '.join(sorted(kinds))} files",
-            hint=f"name one kind by a glob in quotes, such as '{_below(text)}*{found[0].suffix}'",
-        )
-    return [path for path in found if KINDS[path.suffix.lower()] != "NPZ"]
-
-
-def _below(text: str) -> str:
-    return f"{Path(text)}/" if Path(text).is_dir() else f"{Path(text).parent}/"
-
-
-def _refuse_single(tables: list[Path], archives: list[Path]) -> None:
+def _refuse_single(tables: list[PlaceT], archives: list[PlaceT]) -> None:
     """Refuse tables of which only some have an archive, and archives without a table."""
     beside = {path.with_suffix("") for path in tables}
     lone = next((path for path in archives if path.with_suffix("") not in beside), None)
@@ -169,7 +229,7 @@ def _refuse_single(tables: list[Path], archives: list[Path]) -> None:
     if lone is None and bare is None:
         return
     raise InputError(
-        f"{lone}: there is no {lone.with_suffix('.parquet').name} beside it"
+        f"{lone}: there is no {lone.stem}.parquet beside it"
         if lone is not None
         else f"{bare}: there is no .npz file of that name beside it, but beside others",
         hint="each shard of DataComp metadata is a Parquet file and an NPZ file of the same name",
@@ -179,7 +239,7 @@ def _refuse_single(tables: list[Path], archives: list[Path]) -> None:
 # --- splits ---------------------------------------------------------------------------------------
 
 
-def _refuse_splits(folder: Path, paths: list[Path]) -> None:
+def _refuse_splits(folder: PlaceT, paths: list[PlaceT]) -> None:
     """Refuse shards of several splits, and a split whose shards are not all there."""
     found: dict[str, str] = {}  # split -> a glob or folder that names it alone
     numbered: Counter[tuple[str, str]] = Counter()
@@ -188,7 +248,7 @@ def _refuse_splits(folder: Path, paths: list[Path]) -> None:
         if split is None:
             continue
         name, only, count = split
-        found.setdefault(name, str(folder / only))
+        found.setdefault(name, str(folder / str(only)))
         if count:
             numbered[name, count] += 1
     if len(found) > 1:
@@ -205,7 +265,7 @@ def _refuse_splits(folder: Path, paths: list[Path]) -> None:
             )
 
 
-def _split_of(path: Path) -> tuple[str, Path, str] | None:
+def _split_of(path: PurePath) -> tuple[str, PurePath, str] | None:
     """Return the split of a shard, what names its shards alone, and how many there should be."""
     folders = [part for part in path.parts[:-1] if "=" not in part]
     numbered = OF_HOW_MANY.fullmatch(path.stem)
@@ -214,7 +274,7 @@ def _split_of(path: Path) -> tuple[str, Path, str] | None:
         return "/".join([*folders, split]), path.with_name(f"{split}-*{path.suffix}"), count
     for at, part in enumerate(path.parts[:-1]):
         if part.lower() in SPLITS:
-            return part, Path(*path.parts[: at + 1]), ""
+            return part, PurePath(*path.parts[: at + 1]), ""
     word = re.split(r"[-_.]", path.stem, maxsplit=1)[0]
     if word.lower() in SPLITS:
         return word, path.with_name(f"{word}*{path.suffix}"), ""
@@ -224,7 +284,7 @@ def _split_of(path: Path) -> tuple[str, Path, str] | None:
 # --- labels ---------------------------------------------------------------------------------------
 
 
-def _folder_labels(root: Path, paths: list[Path]) -> dict[str, list[str | None]]:
+def _folder_labels(root: PlaceT, paths: list[PlaceT]) -> dict[str, list[str | None]]:
     """Return the ``key=value`` folders below the root as columns: a text for each shard.
 
     Raises

@@ -16,6 +16,7 @@ from typing import BinaryIO, NoReturn
 from d2cli.errors import ParameterError, ReaderGone, ResourceError
 from d2cli.files.paths import exists, is_file
 from d2cli.files.remote import Place, Remote
+from d2cli.files.remote_folders import may_hold
 
 try:
     import fcntl
@@ -172,10 +173,20 @@ def refuse_inputs(path: Path, inputs: list[Place]) -> None:
         _refuse_input(path)
     for source in inputs:
         if isinstance(source, Path) and _would_be_part(path, source):
-            raise ParameterError(
-                f"{path}: would be a part of the source {source}",
-                hint="name an output in another folder",
-            )
+            _refuse_part(path, source)
+
+
+def _would_be_remote_part(path: Remote, source: Remote) -> bool:
+    """Return whether an output would be read as one more shard of a remote folder or glob."""
+    if path.suffix.lower() not in SHARDS or path.name.startswith((".", "_")):
+        return False
+    return may_hold(source, path)
+
+
+def _refuse_part(path: Place, source: Place) -> NoReturn:
+    raise ParameterError(
+        f"{path}: would be a part of the source {source}", hint="name an output in another folder"
+    )
 
 
 def check_output(path: Place, inputs: Iterable[Place]) -> None:
@@ -191,8 +202,11 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
     """
     if isinstance(path, Remote):
         path.check_output()
-        if any(isinstance(source, Remote) and path.same_as(source) for source in inputs):
-            _refuse_input(path)
+        for source in inputs:
+            if isinstance(source, Remote) and not source.is_dir() and path.same_as(source):
+                _refuse_input(path)
+            if isinstance(source, Remote) and _would_be_remote_part(path, source):
+                _refuse_part(path, source)
         return
     try:
         is_folder = path.is_dir()

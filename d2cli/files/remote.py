@@ -5,7 +5,7 @@ mapped or read as a whole comes into a temporary file first.
 """
 
 import contextlib
-import fnmatch
+import io
 import mmap
 import os
 import secrets
@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, BinaryIO, TypeAlias
+from typing import IO, Any, BinaryIO, TypeAlias, cast
 
 import pyarrow as pa
 import pyarrow.fs as pafs
@@ -33,9 +33,9 @@ from d2cli.files.filesystems import (
 )
 from d2cli.files.scratch import scratch_folder
 
+STEP_BYTES = 1 << 18  # a range of an archive, whose members are far apart
 BUFFER_BYTES = 8 << 20  # a range, where a file is read in ranges of our own choice
 WHOLE = (*S3, *GS, "hf")  # that show a file only once it is written and closed
-TABLES = (".parquet", ".pq", ".parq")
 
 
 @dataclass(frozen=True)
@@ -45,13 +45,21 @@ class Remote:
     Attributes
     ----------
     address : str
-        As the user gave it.
+        As the user gave it; of a file that a listing has found, with its name at the end.
+    path : str or None
+        Of a file that a listing has found: what its file system calls it. Nothing of its name is
+        then taken for a part of an address, such as a query after a question mark.
     """
 
     address: str = field(repr=False)
+    path: str | None = field(default=None, repr=False)
 
     def __str__(self) -> str:
-        return redact(self.address)
+        if self.path is None:
+            return redact(self.address)
+        # Lest what shows it takes the rest of a name for a query.
+        name = self._path.replace("?", "%3F").replace("#", "%23")
+        return f"{redact(self.home)}{name}"
 
     @property
     def scheme(self) -> str:
@@ -69,8 +77,35 @@ class Remote:
         return PurePosixPath(self._path).suffix
 
     @property
+    def stem(self) -> str:
+        """The name without its ending."""
+        return PurePosixPath(self._path).stem
+
+    @property
+    def home(self) -> str:
+        """The address of the place that it is in, such as a bucket."""
+        scheme, place, _ = split_address(self.address)
+        return f"{scheme}://{place}/"
+
+    @property
     def _path(self) -> str:
-        return split_address(str(self))[2]
+        return split_address(self.address if self.path is not None else str(self))[2]
+
+    def where(self) -> tuple[Any, str]:
+        """Return its file system, and what that calls it; see `filesystem_of`."""
+        if self.path is None:
+            return filesystem_of(self.address)
+        return filesystem_of(self.home)[0], self.path
+
+    def with_suffix(self, suffix: str) -> "Remote":
+        """Return the file of the same name with another ending."""
+        size = len(self.suffix)
+        path = None if self.path is None else self.path.removesuffix(self.suffix) + suffix
+        return Remote(self.address[: len(self.address) - size] + suffix, path)
+
+    def relative_to(self, folder: "Remote") -> PurePosixPath:
+        """Return the way to this file from a folder above it."""
+        return PurePosixPath(self._path).relative_to(folder._path or ".")
 
     def __truediv__(self, name: str) -> "Remote":
         return Remote(f"{self.address.rstrip('/')}/{name}")
@@ -83,7 +118,7 @@ class Remote:
 
     def is_dir(self) -> bool:
         """Return whether the address is that of a folder, by its looks."""
-        return not self.name or self.address.endswith("/")
+        return self.path is None and (not self.name or self.address.endswith("/"))
 
     def exists(self) -> bool:
         """Return whether there is such a file."""
@@ -91,7 +126,7 @@ class Remote:
 
     def same_as(self, other: "Remote") -> bool:
         """Return whether both are one file."""
-        return bool(filesystem_of(self.address) == filesystem_of(other.address))
+        return bool(self.where() == other.where())
 
     def way_to(self, other: "Remote") -> str | None:
         """Return the relative path from beside this file to another; None between servers."""
@@ -104,17 +139,17 @@ class Remote:
     # --- reading ----------------------------------------------------------------------------------
 
     @contextlib.contextmanager
-    def _asking(self, kind: type[D2Error] = InputError) -> Iterator[tuple[Any, str]]:
+    def asking(self, kind: type[D2Error] = InputError) -> Iterator[tuple[Any, str]]:
         """Yield file system and path; what goes wrong is said in our words."""
         try:
-            yield filesystem_of(self.address)
+            yield self.where()
         except (KeyboardInterrupt, MemoryError):
             raise
         except Exception as error:
-            raise refusal(self.address, error, kind) from error
+            raise refusal(str(self), error, kind) from error
 
     def _info(self) -> pafs.FileInfo:
-        with self._asking() as (files, path):
+        with self.asking() as (files, path):
             return files.get_file_info(path)
 
     def open_file(self) -> pa.NativeFile:
@@ -125,7 +160,7 @@ class Remote:
         InputError
             If there is no such file, no permission or no connection.
         """
-        with self._asking() as (files, path):
+        with self.asking() as (files, path):
             if self.is_dir():
                 raise InputError(f"{self}: is a folder", hint="name a file in it")
             return files.open_input_file(path)
@@ -134,13 +169,17 @@ class Remote:
         """Open for reading, as a path would."""
         return self.open_file()
 
+    def open_buffered(self) -> BinaryIO:
+        """Open for reading by ranges in many small steps, as of archives."""
+        return io.BufferedReader(cast(Any, self.open_file()), STEP_BYTES)
+
     def read_bytes(self) -> bytes:
         """Return the contents."""
         with self.open_file() as file:
             return self._read(file, None)
 
     def _read(self, file: pa.NativeFile, size: int | None) -> bytes:
-        with self._asking():
+        with self.asking():
             return bytes(file.read(size))
 
     def read_text(self, encoding: str = "utf-8") -> str:
@@ -166,36 +205,6 @@ class Remote:
                 raise
             return path, copy
 
-    def shards(self) -> list["Remote"] | None:
-        """Return the Parquet files of a folder or glob, by name; None if this is one file.
-
-        Raises
-        ------
-        InputError
-            If there are none.
-        """
-        pattern = self.name if not self.is_dir() else "*"
-        if self.scheme in HTTP or (not self.is_dir() and not set(pattern) & set("*[")):
-            return None
-        if not self.is_dir() and self.is_file():  # a name comes before a pattern
-            return None
-        folder = self.address.rstrip("/") if self.is_dir() else self.address.rsplit("/", 1)[0]
-        with Remote(folder)._asking() as (files, path):
-            found = files.get_file_info(pafs.FileSelector(path))
-        names = sorted(
-            info.base_name
-            for info in found
-            if info.type == pafs.FileType.File
-            and fnmatch.fnmatchcase(info.base_name, pattern)
-            and not info.base_name.startswith((".", "_"))
-            and info.base_name.lower().endswith(TABLES)
-        )
-        if not names:
-            raise InputError(
-                f"{self}: no Parquet file is there", hint="folders below it are not looked through"
-            )
-        return [Remote(folder) / name for name in names]
-
     # --- writing ----------------------------------------------------------------------------------
 
     def check_output(self) -> None:
@@ -215,9 +224,9 @@ class Remote:
                 f"{self}: such addresses are only read", hint="name a file, or an s3:// address"
             )
         if self.scheme not in (*S3, *GS):
-            with self._asking(ResourceError):
+            with self.asking(ResourceError):
                 return
-        with self._asking(ResourceError) as (files, path):
+        with self.asking(ResourceError) as (files, path):
             try:
                 bucket = files.get_file_info(path.split("/", 1)[0])
             except OSError as error:
@@ -245,7 +254,7 @@ class Remote:
         with _scratch(self) as folder, tempfile.TemporaryFile(dir=folder) as copy:
             write(copy)
             copy.flush()
-            with self._asking(ResourceError) as (files, path):
+            with self.asking(ResourceError) as (files, path):
                 _upload(files, path, copy, whole=self.scheme in WHOLE)
 
 
@@ -287,7 +296,7 @@ class RemoteParquet(pq.ParquetFile):  # type: ignore[misc]
         except OSError as error:
             if reason_of(error) is None:
                 raise
-            raise refusal(self._remote.address, error) from error
+            raise refusal(str(self._remote), error) from error
 
 
 def discard(path: Path, file: BinaryIO) -> None:

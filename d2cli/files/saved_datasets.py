@@ -2,21 +2,23 @@
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from d2cli.errors import InputError
 from d2cli.files.damage import reading
 from d2cli.files.paths import is_file
+from d2cli.files.remote import Place, Remote
 
+PlaceT = TypeVar("PlaceT", Path, Remote)
 STATE, INFO, SPLITS = "state.json", "dataset_info.json", "dataset_dict.json"
 
 
-def data_files(folder: Path) -> list[Path] | None:
+def data_files(folder: PlaceT) -> list[PlaceT] | None:
     """Return the Arrow files of a saved dataset in the order of its rows; None if it is none.
 
     Parameters
     ----------
-    folder : Path
+    folder : Path or Remote
 
     Raises
     ------
@@ -52,7 +54,7 @@ def data_files(folder: Path) -> list[Path] | None:
     return [folder / str(name) for name in names]
 
 
-def _json(path: Path) -> dict[str, Any]:
+def _json(path: Place) -> dict[str, Any]:
     with reading(str(path)):
         value = json.loads(path.read_bytes())
     return value if isinstance(value, dict) else {}

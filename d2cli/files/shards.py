@@ -5,9 +5,8 @@ One shard is open at a time, and none between two reads, so their number does no
 
 import contextlib
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from d2cli.files.blocks import arrow_blocks
 from d2cli.files.column import Column, Header, Source
 from d2cli.files.damage import reading
 from d2cli.files.datacomp import PairSource
+from d2cli.files.remote import Place
 from d2cli.files.tables import ArrowSource, ParquetSource
 from d2cli.stages.room import release
 
@@ -35,7 +35,7 @@ class ShardedSource:
     ----------
     name : str
         Of the folder or glob, for messages.
-    paths : list of Path
+    paths : sequence of Path or Remote
         The shards; their order is that of the rows.
     open_shard : callable
         Opens one of them.
@@ -46,8 +46,8 @@ class ShardedSource:
     """
 
     name: str
-    paths: list[Path]
-    open_shard: Callable[[Path], Source]
+    paths: Sequence[Place]
+    open_shard: Callable[[Any], Source]
     labels: dict[str, list[str | None]] = field(default_factory=dict)
     rows: list[int] = field(init=False, default_factory=list)
     columns: dict[str, Column] = field(init=False)
@@ -127,14 +127,14 @@ class ShardedSource:
         return 0
 
     @contextlib.contextmanager
-    def _opened(self, path: Path) -> Iterator[Source]:
+    def _opened(self, path: Place) -> Iterator[Source]:
         shard = self.open_shard(path)
         try:
             yield shard
         finally:
             _close(shard)
 
-    def _refuse(self, path: Path, layout: "dict[str, _Type]", first: "dict[str, _Type]") -> None:
+    def _refuse(self, path: Place, layout: "dict[str, _Type]", first: "dict[str, _Type]") -> None:
         """Say in what a shard differs from the first one."""
         if list(first) == [""] == list(layout):
             what = f"is {layout['']}, but {self.paths[0]} is {first['']}"

@@ -10,7 +10,7 @@ import mmap
 import sys
 import weakref
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import IO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -20,11 +20,11 @@ from d2cli.files.addresses import is_remote
 from d2cli.files.arrays import open_npy, open_npz
 from d2cli.files.column import Source
 from d2cli.files.damage import reading
-from d2cli.files.globs import absence, is_folder_or_glob, open_folder
+from d2cli.files.globs import absence, is_folder_or_glob, open_folder, open_remote_folder
 from d2cli.files.paths import is_file, refuse_slash
 from d2cli.files.remote import Place, Remote, discard
+from d2cli.files.remote_folders import is_folder_or_glob as is_remote_folder
 from d2cli.files.safetensors import HEAD_BYTES, is_safetensors, open_safetensors
-from d2cli.files.shards import ShardedSource
 from d2cli.files.tables import ParquetSource, open_arrow, open_lines
 from d2cli.files.text import SUFFIXES as TEXT_SUFFIXES
 from d2cli.files.text import header_names, open_text_table
@@ -41,7 +41,7 @@ class Sources:
     def __init__(self) -> None:
         self._open: dict[tuple[str, bool], Source] = {}
         self.paths: list[Place] = []
-        self.folders: list[Path] = []  # and globs: what comes into them would be read as well
+        self.folders: list[Place] = []  # and globs: what comes into them would be read as well
 
     def open(self, ref: str, *, as_list: bool = False) -> Source:
         """Open a file, folder or glob by its path or address, or standard input for ``-``.
@@ -61,15 +61,7 @@ class Sources:
             if ref == STDIN:
                 self._open[key] = _open_bytes("standard input", None, read_stdin(), as_list)
             elif is_remote(ref):
-                remote = Remote(ref)
-                shards = remote.shards()
-                self._open[key] = (
-                    _open_remote(remote, as_list)
-                    if shards is None
-                    # A remote file answers what is asked of the path of a shard.
-                    else ShardedSource(str(remote), cast(Any, shards), cast(Any, _open_remote))
-                )
-                self.paths.extend([remote] if shards is None else shards)
+                self._open[key] = self._open_remote(Remote(ref), as_list)
             elif is_folder_or_glob(ref):
                 self._open[key], files = open_folder(ref, _open_file)
                 self.paths.extend(files)
@@ -80,6 +72,16 @@ class Sources:
                 if is_file(ref):
                     self.paths.append(Path(ref))
         return self._open[key]
+
+    def _open_remote(self, remote: Remote, as_list: bool) -> Source:
+        if not is_remote_folder(remote):
+            source = _open_remote(remote, as_list)
+            self.paths.append(remote)
+            return source
+        source, files = open_remote_folder(remote, _open_remote)
+        self.paths.extend(files)
+        self.folders.append(remote)
+        return source
 
 
 def _open_file(path: Path, as_list: bool = False) -> Source:
