@@ -1,7 +1,10 @@
 """The report as HTML: one safe, small file whose plots show the figures of the JSON report."""
 
+import base64
+import io
 import json
 import re
+import shutil
 from html.parser import HTMLParser
 
 import numpy as np
@@ -12,8 +15,18 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
+from d2cli.files.alignment import Rows
+from d2cli.files.excerpts import find_excerpts
 from d2cli.files.reports import is_current, render
-from d2cli.files.thumbnails import LARGEST_URI, ROOM, make_thumbnails
+from d2cli.files.sources import Sources
+from d2cli.files.thumbnails import (
+    FORMATS,
+    LARGEST_URI,
+    ROOM,
+    SIDE,
+    make_row_thumbnails,
+    make_thumbnails,
+)
 from d2cli.params import GraphParams
 from d2cli.render.html import Pictures, to_html
 from d2cli.render.html_style import STYLE
@@ -385,6 +398,119 @@ def test_images_stand_in_the_page(d2, images):
     assert {of["alt"] for of in page.all("img")} == {"img/a.png"}
     if "../secret.png" in page.text:
         assert "1 of 2 images are shown by their paths" in err
+
+
+def encoded(image, kind="PNG"):
+    out = io.BytesIO()
+    image.save(out, kind)
+    return out.getvalue()
+
+
+STORED = pa.struct([("bytes", pa.binary()), ("path", pa.string())])  # as datasets stores images
+
+
+@pytest.fixture
+def stored(tmp_path):
+    """A table whose images are stored in it: all under one name, one damaged, one missing."""
+    n = 30
+    pictures = [
+        {"bytes": encoded(Image.new("RGB", (90, 60), (8 * i, 0, 0))), "path": "image.png"}
+        for i in range(n)
+    ]
+    pictures[-1] = {"bytes": b"<script>alert(1)</script>", "path": "image.png"}
+    pictures[-2] = None
+    pictures[-3] = {"bytes": pictures[0]["bytes"], "path": None}
+    table = pa.table({
+        "el2n": np.arange(float(n)), "image": pa.array(pictures, STORED),
+        "embedding": list(np.random.default_rng(0).normal(size=(n, 3))),
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "d.parquet", row_group_size=7)
+    return tmp_path / "d.parquet"
+
+
+def colour_of(uri):
+    """Return the mean red of a JPEG in a data URI."""
+    data = base64.b64decode(uri.removeprefix("data:image/jpeg;base64,"))
+    image = Image.open(io.BytesIO(data))
+    assert max(image.size) <= SIDE
+    return np.asarray(image)[..., 0].mean()
+
+
+def test_images_that_are_stored_in_a_column_stand_in_the_page(d2, stored, tmp_path):
+    line = ["prune", stored, "--difficulty", "el2n", "--keep", 9, "--show", "image"]
+    code, _, err = d2(*line, "-o", tmp_path / "k.parquet", "--report", tmp_path / "r.html")
+    assert code == 0, err
+    text = (tmp_path / "r.html").read_text()
+    page = check_page(text)
+    found = re.findall(r'<img src="([^"]+)" alt="[^"]*"><br>[^0-9]*([0-9]+)', text)
+    shown = {int(row): colour_of(uri) for uri, row in found}
+    assert len(shown) > 8
+    for row, red in shown.items():
+        assert red == pytest.approx(0 if row == 27 else 8 * row, abs=4)
+    unnamed = f"image, {len(encoded(Image.new('RGB', (90, 60))))} bytes"
+    assert {of["alt"] for of in page.all("img")} <= {"image.png", unnamed}
+    assert "alert(1)" not in text
+    assert "note: 1 of " in err
+    assert "images are not shown: not readable" in err
+    assert "by their paths" not in err
+
+    for suffix in ("md", "json"):
+        assert d2(*line, "--report", tmp_path / f"r.{suffix}")[0] == 0
+        assert "image.png" in (tmp_path / f"r.{suffix}").read_text()
+
+
+def test_explain_names_the_images_of_a_column(d2, stored, tmp_path):
+    prune = ("prune", stored, "--difficulty", "el2n", "--keep", 9, "-o", tmp_path / "k.parquet")
+    assert d2(*prune)[0] == 0
+    explain = ("explain", tmp_path / "k.parquet", 3, 27, 28, "--json")
+    code, out, err = d2(*explain, "--show", f"{stored}::image")
+    assert code == 0, err
+    texts = [row.get("text") for row in json.loads(out)["rows"]]
+    assert texts[0] == "image.png"
+    assert re.fullmatch("image, [0-9]+ bytes", texts[1])
+    assert texts[2] is None
+
+
+@pytest.mark.parametrize("sharded", [False, True])
+def test_only_row_groups_with_an_image_to_show_are_read(stored, sharded, monkeypatch):
+    if sharded:
+        shutil.copy(stored, stored.with_name("e.parquet"))
+    sources = Sources()
+    name = f"{stored.parent}/*.parquet" if sharded else str(stored)
+    rows = Rows(name, 60 if sharded else 30, None, None)
+    shown = find_excerpts(sources, f"{name}::image", rows, None)
+    groups = []
+    read = pq.ParquetFile.iter_batches
+
+    def iter_batches(self, *arguments, **options):
+        groups.append(options["row_groups"])
+        yield from read(self, *arguments, **options)
+
+    monkeypatch.setattr(pq.ParquetFile, "iter_batches", iter_batches)
+
+    wanted = [31, 8, 9] if sharded else [22, 8, 9]
+    found = dict(shown.images(wanted))
+
+    assert groups == ([[1], [0]] if sharded else [[1], [3]])
+    table = pq.read_table(stored)["image"].to_pylist()
+    assert found == {row: table[row % 30]["bytes"] for row in wanted}
+
+
+@given(st.binary(max_size=40), st.integers(0, 400), st.sampled_from(FORMATS))
+def test_no_bytes_end_the_making_of_thumbnails(noise, at, kind):
+    data = bytearray(encoded(Image.new("RGB", (20, 20), "red"), kind))
+    data[at : at + len(noise)] = noise
+    found, note = make_row_thumbnails([(0, bytes(data))])
+    assert (note is None) == (0 in found)
+
+
+def test_thumbnails_of_rows_have_room_for_a_number_of_images_only():
+    noise = np.random.default_rng(0).integers(0, 255, (300, 200, 3)).astype(np.uint8)
+    data = encoded(Image.fromarray(noise))
+    found, note = make_row_thumbnails((row, data) for row in range(200))
+    assert 10 < len(found) < 200
+    assert sum(map(len, found.values())) <= ROOM
+    assert note.startswith(f"note: {200 - len(found)} of 200 images are not shown")
 
 
 # --- map and plots --------------------------------------------------------------------------------

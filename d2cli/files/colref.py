@@ -18,12 +18,14 @@ WANTED: dict[str, tuple[ColumnKind, ...]] = {
     "difficulty": ("numbers",),
     "label": ("labels", "numbers"),
     "id": ("labels", "numbers"),
+    "shown": ("labels", "numbers", "images"),
 }
 EXPECTED = {
     "embedding": "lists of numbers, or an array of shape (rows, width)",
     "difficulty": "one number a row",
     "label": "one string or number a row",
     "id": "one string or integer a row",
+    "shown": "one string, number or image a row",
 }
 
 
@@ -34,7 +36,7 @@ def resolve(text: str, role: str, sources: Sources, home: Source | None) -> Colu
     ----------
     text : str
         The COLREF.
-    role : {"embedding", "difficulty", "label", "id"}
+    role : {"embedding", "difficulty", "label", "id", "shown"}
         What it is wanted for.
     sources : Sources
         Opens files.
@@ -89,7 +91,7 @@ def only_column(source: Source, role: str) -> ColumnRef:
         If none or several fit; lists them.
     """
     columns = [c for c in source.columns.values() if c.kind in WANTED[role]]
-    if role in ("difficulty", "label"):
+    if role in ("difficulty", "label", "shown"):
         columns = [c for c in columns if c.name not in ID_NAMES] or columns
     if role == "embedding":  # lists of integers are rarely embeddings
         columns = [c for c in columns if not c.name or "int" not in c.type] or columns

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from d2cli.params import Direction
 
-ColumnKind = Literal["vectors", "numbers", "labels", "other"]
+ColumnKind = Literal["vectors", "numbers", "labels", "images", "other"]
 
 
 @dataclass(frozen=True)

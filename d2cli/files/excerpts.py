@@ -1,5 +1,6 @@
-"""A few values of a column, for people to read: texts, or the paths of images."""
+"""A few values of a column, for people to look at: texts, the paths of images, or images."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from d2cli.files.colref import resolve
 from d2cli.files.column import Source
 from d2cli.files.columns import ColumnRef
 from d2cli.files.paths import exists
+from d2cli.files.shards import batches_with
 from d2cli.files.sources import Sources
 from d2cli.render.wording import shorten
 
@@ -52,15 +54,25 @@ class Excerpts:
         return path if path.is_dir() else path.parent
 
     def of(self, rows: list[int]) -> dict[int, str]:
-        """Return the texts of some rows, cut to 400 characters; missing values are left out."""
+        """Return the texts of some rows, cut to 400 characters; missing values are left out.
+
+        Of an image it is the path that is stored with it, or else how large it is.
+        """
+        texts = ((row, _text(value)) for row, value in self._values(rows))
+        return {row: shorten(text, LONGEST) for row, text in sorted(texts) if text is not None}
+
+    def images(self, rows: list[int]) -> Iterator[tuple[int, bytes]]:
+        """Yield the contents of the images of some rows, one at a time; none of other columns."""
+        if self.ref.column.kind == "images":
+            for row, value in self._values(rows):
+                if value is not None and value["bytes"] is not None:
+                    yield row, value["bytes"]
+
+    def _values(self, rows: list[int]) -> Iterator[tuple[int, Any]]:
         wanted = np.unique(np.array(rows, dtype=np.int64))
         places = wanted if self.matched is None else self.matched[wanted]
-        values = _values_at(self.ref, places)
-        return {
-            int(row): shorten(str(value), LONGEST)
-            for row, value in zip(wanted, values, strict=True)
-            if value is not None
-        }
+        for at, value in _values_at(self.ref, places):
+            yield int(wanted[at]), value
 
 
 def find_excerpts(sources: Sources, text: str, rows: Rows, home: Source | None) -> Excerpts:
@@ -69,29 +81,35 @@ def find_excerpts(sources: Sources, text: str, rows: Rows, home: Source | None) 
     Raises
     ------
     InputError
-        If there is no such column, it holds neither text nor numbers, or its rows do not match.
+        If there is no such column, it holds neither text, numbers nor images, or its rows do not
+        match.
     """
-    ref = resolve(text, "label", sources, home)
+    ref = resolve(text, "shown", sources, home)
     array = ref.source.array(ref.column.name)
     length = ref.source.n_rows if array is None else len(array)
     return Excerpts(ref, rows.rows_of(ref, length))
 
 
-def _values_at(ref: ColumnRef, places: NDArray[np.int64]) -> list[Any]:
-    """Return the values at some rows of a column, read in batches."""
+def _text(value: Any) -> str | None:  # noqa: ANN401
+    if not isinstance(value, dict):
+        return None if value is None else str(value)
+    if value["path"] is not None or value["bytes"] is None:
+        return value["path"]  # type: ignore[no-any-return]
+    return f"image, {len(value['bytes']):,} bytes"
+
+
+def _values_at(ref: ColumnRef, places: NDArray[np.int64]) -> Iterator[tuple[int, Any]]:
+    """Yield the values at some rows of a column, each with its place among them."""
     array = ref.source.array(ref.column.name)
     if array is not None:
-        return [array[place].item() for place in places]
+        yield from ((at, array[place].item()) for at, place in enumerate(places))
+        return
     order = np.argsort(places, kind="stable")
     ascending = places[order]
-    found: list[Any] = [None] * len(places)
-    start = 0
-    for batch in ref.source.batches(ref.column.name):
+    for start, batch in batches_with(ref.source, ref.column.name, ascending):
         low, high = np.searchsorted(ascending, [start, start + len(batch)])
         for i in range(int(low), int(high)):
-            found[int(order[i])] = _plain(batch[int(ascending[i]) - start])
-        start += len(batch)
-    return found
+            yield int(order[i]), _plain(batch[int(ascending[i]) - start])
 
 
 def _plain(value: pa.Scalar) -> Any:  # noqa: ANN401

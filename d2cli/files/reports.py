@@ -1,6 +1,7 @@
 """The report as a file: JSON, Markdown or HTML."""
 
 import json
+from collections.abc import Container
 from typing import Any
 
 import pyarrow as pa
@@ -103,11 +104,11 @@ def with_texts(report: dict[str, Any], column: str, texts: dict[int, str]) -> di
     return {**report, "examples": examples, "shown": column}
 
 
-def shown_texts(report: dict[str, Any]) -> list[str]:
-    """Return the texts of all example rows and their nearest kept neighbors."""
+def shown_texts(report: dict[str, Any], but: Container[int] = ()) -> list[str]:
+    """Return the texts of all example rows and their nearest kept neighbors, but for some rows."""
     rows = [row for kind in report["examples"].values() for row in kind]
     rows += [row["nearest_kept"] for row in rows if row["nearest_kept"]]
-    return [row["text"] for row in rows if row.get("text") is not None]
+    return [row["text"] for row in rows if row.get("text") is not None and row["row"] not in but]
 
 
 def is_current(path: Place, key: str) -> bool:

@@ -57,7 +57,7 @@ class ShardedSource:
     def __post_init__(self) -> None:
         first: dict[str, _Type] | None = None
         for path in self.paths:
-            with self._opened(path) as shard:
+            with self.opened(path) as shard:
                 layout = _layout(shard)
                 if first is None:
                     first, columns = layout, shard.columns
@@ -89,7 +89,7 @@ class ShardedSource:
             return
         for path, n_rows in zip(self.paths, self.rows, strict=True):
             found = 0
-            with self._opened(path) as shard:
+            with self.opened(path) as shard:
                 for batch in _batches(shard, column) if column in shard.columns else ():
                     found += len(batch)
                     if found > n_rows:
@@ -107,27 +107,28 @@ class ShardedSource:
             return None
         parts = []
         for path in self.paths:
-            with self._opened(path) as shard:
+            with self.opened(path) as shard:
                 parts.append(np.array(shard.array(column)))
         return np.concatenate(parts)
 
     def header(self, column: str) -> Header:
         """Return rows and type of a column of vectors."""
-        with self._opened(self.paths[0]) as shard:
+        with self.opened(self.paths[0]) as shard:
             header = shard.header(column)
         return replace(header, n_rows=self.n_rows, mapped=False, in_table=True)
 
     def width(self, column: str) -> int:
         """Return the width of vectors in the first shard that tells it."""
         for path in self.paths:
-            with self._opened(path) as shard:
+            with self.opened(path) as shard:
                 width = shard.width(column)
             if width:
                 return width
         return 0
 
     @contextlib.contextmanager
-    def _opened(self, path: Place) -> Iterator[Source]:
+    def opened(self, path: Place) -> Iterator[Source]:
+        """Open a shard, and close what would stay open."""
         shard = self.open_shard(path)
         try:
             yield shard
@@ -203,6 +204,34 @@ def _layout(shard: Source) -> dict[str, _Type]:
         name: _Type(schema.field(name).type if name in once else column.type, column.harder)
         for name, column in shard.columns.items()
     }
+
+
+def batches_with(
+    source: Source, column: str, rows: NDArray[np.int64]
+) -> Iterator[tuple[int, pa.Array]]:
+    """Yield batches of a column that hold all of some ascending rows, each with its first row.
+
+    Shards and row groups that hold none of them are not read.
+    """
+    if isinstance(source, PairSource) and column in source.table.columns:
+        yield from batches_with(source.table, column, rows)
+        return
+    if isinstance(source, ParquetSource):
+        yield from source.batches_with(column, rows)
+        return
+    start = 0
+    if isinstance(source, ShardedSource) and column not in source.labels:
+        for path, n_rows in zip(source.paths, source.rows, strict=True):
+            first, last = np.searchsorted(rows, (start, start + n_rows))
+            if first < last:
+                with source.opened(path) as shard:
+                    for at, batch in batches_with(shard, column, rows[first:last] - start):
+                        yield start + at, batch
+            start += n_rows
+        return
+    for batch in _batches(source, column):
+        yield start, batch
+        start += len(batch)
 
 
 def _batches(shard: Source, column: str) -> Iterator[pa.Array]:

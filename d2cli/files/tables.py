@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from numpy.typing import NDArray
 
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
@@ -33,7 +34,15 @@ def _kind_of(kind: pa.DataType) -> ColumnKind:
         return "labels"
     if types.is_string_view(kind):
         return "labels"
-    return "other"
+    return "images" if _holds_images(kind) else "other"
+
+
+def _holds_images(kind: pa.DataType) -> bool:
+    """Return whether a type is that of images in files of Hugging Face: their bytes, and a path."""
+    if not pa.types.is_struct(kind) or {field.name for field in kind} != {"bytes", "path"}:
+        return False
+    data = kind.field("bytes").type
+    return bool(pa.types.is_binary(data) or pa.types.is_large_binary(data))
 
 
 @dataclass
@@ -57,6 +66,25 @@ class ParquetSource:
         with reading(self.name):
             for batch in self.file.iter_batches(batch_size=rows, columns=only):
                 yield batch.column(batch.schema.get_field_index(column))
+
+    def batches_with(self, column: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, pa.Array]]:
+        """Yield batches of the row groups that hold any of some ascending rows, with their start.
+
+        Other row groups are not read.
+        """
+        at_once = max(BATCH_BYTES // _row_bytes(self.file, column), 1)
+        only = [column] if "." not in column else None
+        stop = 0
+        for group in range(self.file.metadata.num_row_groups):
+            start, stop = stop, stop + self.file.metadata.row_group(group).num_rows
+            if np.searchsorted(rows, start) == np.searchsorted(rows, stop):
+                continue
+            with reading(self.name):
+                for batch in self.file.iter_batches(
+                    batch_size=at_once, row_groups=[group], columns=only
+                ):
+                    yield start, batch.column(batch.schema.get_field_index(column))
+                    start += batch.num_rows
 
     def array(self, column: str) -> None:
         """Return None: a table has no arrays."""

@@ -2,7 +2,9 @@
 
 import base64
 import io
+import struct
 import warnings
+import zlib
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -15,11 +17,58 @@ MOST_PIXELS = 100_000_000
 LARGEST_URI = 6_000
 ROOM = 130_000  # bytes of all thumbnails of one page
 QUALITIES = (70, 45, 25)
+NOT_INSTALLED = "note: images are shown by their paths; install 'd2cli[images]' to see them"
+# What is raised of files that are no images, or not whole.
+DAMAGE = (ArithmeticError, EOFError, LookupError, OSError, RuntimeError, SyntaxError, TypeError,
+          ValueError, struct.error, zlib.error)  # fmt: skip
 
 
 def is_image(text: str) -> bool:
     """Return whether a text looks like the path of an image."""
     return text.lower().endswith(IMAGE_SUFFIXES) and "\n" not in text
+
+
+def _library() -> Any:  # noqa: ANN401
+    try:
+        from PIL import Image
+    except ImportError:
+        return None
+    return Image
+
+
+def make_row_thumbnails(images: Iterable[tuple[int, bytes]]) -> tuple[dict[int, str], str | None]:
+    """Make thumbnails of images whose contents are at hand.
+
+    Parameters
+    ----------
+    images : iterable of (row, contents)
+        Read one at a time.
+
+    Returns
+    -------
+    thumbnails : dict
+        Data URIs by row, at most 130,000 bytes in all.
+    note : str or None
+        Why images are missing.
+    """
+    library = _library()
+    found: dict[int, str] = {}
+    room, total = ROOM, 0
+    for row, data in images:
+        if library is None:
+            return {}, NOT_INSTALLED
+        total += 1
+        fits = len(data) <= LARGEST_FILE
+        uri = _thumbnail(library, io.BytesIO(data)) if fits else None
+        if uri is not None and len(uri) <= room:
+            found[row] = uri
+            room -= len(uri)
+    missing = total - len(found)
+    if not missing:
+        return found, None
+    return found, (
+        f"note: {missing:,} of {total:,} images are not shown: not readable, or too large"
+    )
 
 
 def make_thumbnails(folder: Path | None, texts: Iterable[str]) -> tuple[dict[str, str], str | None]:
@@ -41,15 +90,14 @@ def make_thumbnails(folder: Path | None, texts: Iterable[str]) -> tuple[dict[str
     paths = [text for text in dict.fromkeys(texts) if is_image(text)]
     if not paths:
         return {}, None
-    try:
-        from PIL import Image
-    except ImportError:
-        return {}, "note: images are shown by their paths; install 'd2cli[images]' to see them"
+    library = _library()
+    if library is None:
+        return {}, NOT_INSTALLED
     found: dict[str, str] = {}
     room = ROOM
     for text in paths:
         path = _inside(folder, text)
-        uri = None if path is None else _thumbnail(Image, path)
+        uri = None if path is None else _thumbnail(library, path)
         if uri is not None and len(uri) <= room:
             found[text] = uri
             room -= len(uri)
@@ -77,18 +125,18 @@ def _inside(folder: Path | None, text: str) -> Path | None:
     return None
 
 
-def _thumbnail(library: Any, path: Path) -> str | None:  # noqa: ANN401
+def _thumbnail(library: Any, file: Path | io.BytesIO) -> str | None:  # noqa: ANN401
     """Return an image of at most 72 x 72 pixels as a data URI; None if it cannot be read."""
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # such as of damaged metadata
-            with library.open(path, formats=FORMATS) as image:
+            with library.open(file, formats=FORMATS) as image:
                 if image.width * image.height > MOST_PIXELS:
                     return None
                 image.draft("RGB", (SIDE, SIDE))
                 image.thumbnail((SIDE, SIDE))
                 small = _on_white(library, image)
-    except (OSError, ValueError, SyntaxError, EOFError, library.DecompressionBombError):
+    except (*DAMAGE, library.DecompressionBombError):
         return None
     for quality in QUALITIES:
         out = io.BytesIO()

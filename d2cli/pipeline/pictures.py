@@ -1,14 +1,14 @@
 """Pictures of a report: the map of the embedding, and thumbnails of the rows that are shown."""
 
-from collections.abc import Callable
-from pathlib import Path
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.files.reports import shown_texts
-from d2cli.files.thumbnails import make_thumbnails
+from d2cli.files.excerpts import Excerpts
+from d2cli.files.reports import shown_rows, shown_texts
+from d2cli.files.thumbnails import make_row_thumbnails, make_thumbnails
 from d2cli.params import Metric
 from d2cli.pipeline.run import Run
 from d2cli.render.html import Pictures
@@ -21,7 +21,7 @@ def draw(
     run: Run,
     report: dict[str, Any],
     kept: NDArray[np.bool_],
-    folder: Path | None,
+    shown: Excerpts | None,
     read_vectors: Callable[[], NDArray[Any]] | None,
     *,
     metric: Metric,
@@ -35,8 +35,8 @@ def draw(
     report : dict
         Its example rows may have texts that name images.
     kept : bool array, shape (n,)
-    folder : Path or None
-        What the images' paths start from.
+    shown : Excerpts or None
+        The column that the texts come from; it may hold images itself.
     read_vectors : callable or None
         Returns the vectors (n, d) as they are stored.
     metric : {"l2", "cosine"}
@@ -44,13 +44,24 @@ def draw(
     seed : int
         Of the rows that the map shows.
     """
-    thumbnails, missing = make_thumbnails(folder, shown_texts(report))
-    if missing:
-        run.note(missing)
+    stored: set[int] = set()
+    images = _images(shown, shown_rows(report), stored) if shown else iter(())
+    of_rows, unread = make_row_thumbnails(images)
+    folder = shown.folder if shown else None
+    thumbnails, missing = make_thumbnails(folder, shown_texts(report, stored))
+    for note in filter(None, dict.fromkeys((unread, missing))):
+        run.note(note)
     found = None
     if read_vectors is not None:
         found = _map(run, kept, read_vectors(), metric, seed)
-    return Pictures(found, thumbnails)
+    return Pictures(found, thumbnails, of_rows)
+
+
+def _images(shown: Excerpts, rows: list[int], stored: set[int]) -> Iterator[tuple[int, bytes]]:
+    """Yield the images of some rows; remember which have one, whose paths need no look then."""
+    for row, data in shown.images(rows):
+        stored.add(row)
+        yield row, data
 
 
 def _map(

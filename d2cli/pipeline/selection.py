@@ -330,8 +330,7 @@ def publish_report(
         targets.write_report(report)
         return
     metric = pick.graph.meta["parameters"]["metric"]
-    folder = pick.shown.folder if pick.shown else None
     kept, seed = selection_of(selection, None).kept, pick.params.seed
     targets.write_report(
-        report, draw(run, report, kept, folder, read_vectors, metric=metric, seed=seed)
+        report, draw(run, report, kept, pick.shown, read_vectors, metric=metric, seed=seed)
     )

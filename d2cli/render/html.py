@@ -46,10 +46,13 @@ class Pictures:
         Of the embedding.
     thumbnails : mapping
         Data URIs by the text that names the image.
+    of_rows : mapping
+        Data URIs by row.
     """
 
     map: Map2d | None = None
     thumbnails: Mapping[str, str] = field(default_factory=dict)
+    of_rows: Mapping[int, str] = field(default_factory=dict)
 
 
 NO_PICTURES = Pictures()
@@ -223,7 +226,7 @@ def _named(row: dict[str, Any], pictures: Pictures) -> str:
     name, text = user_text(name_of(row), 60), row.get("text")
     if text is None:
         return name
-    image = pictures.thumbnails.get(text)
+    image = pictures.of_rows.get(row["row"], pictures.thumbnails.get(text))
     if image is not None:
         return f'<img src="{image}" alt="{safe(shorten(text, LONGEST_TEXT))}"><br>{name}'
     return f'<span class="text">{user_text(text, LONGEST_TEXT)}</span> <small>{name}</small>'
