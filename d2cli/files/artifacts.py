@@ -30,6 +30,7 @@ Kind = Literal["graph", "difficulty", "scores", "selection"]
 SCHEMA_VERSION = 1
 GROUP_ROWS = 1 << 16  # written at a time: a list column's level numbers are as large as its values
 META, LOCATOR, CARRIED = b"d2", b"d2_graph_path", b"d2_graph"
+ROW_ORDER = b"d2_row_order"
 MAKERS = {
     "graph": "d2 graph",
     "difficulty": "d2 difficulty",
@@ -53,6 +54,10 @@ class Artifact:
         Scores only: the graph's path relative to this file. Outside key and digest.
     graph : Artifact or None
         Scores only: the graph that comes along, through a pipe.
+    row_order : dict or None
+        How the rows of the source followed one another when this was made; see
+        `d2cli.files.roworder`. Outside key and digest: the same rows in other files give the same
+        result.
     """
 
     name: str
@@ -60,6 +65,7 @@ class Artifact:
     table: pa.Table
     graph_path: str | None = None
     graph: "Artifact | None" = None
+    row_order: dict[str, Any] | None = None
 
     @property
     def key(self) -> str:
@@ -175,6 +181,8 @@ def _encode(artifact: Artifact) -> pa.Table:
                 table = table.append_column(carried.field(name), carried.column(name))
     elif artifact.graph_path is not None:
         meta[LOCATOR] = os.fsencode(artifact.graph_path)
+    if artifact.row_order is not None:
+        meta[ROW_ORDER] = canonical_json(artifact.row_order).encode()
     return table.replace_schema_metadata(meta)
 
 
@@ -231,10 +239,20 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
     artifact = _open(
         name, metadata[META], table, kind, os.fsdecode(locator) if locator is not None else None
     )
+    artifact = replace(artifact, row_order=_row_order(metadata))
     if CARRIED not in metadata:
         return artifact
     graph = _open(f"{name} (its graph)", metadata[CARRIED], table, "graph", None)
-    return replace(artifact, graph=graph)
+    return replace(artifact, graph=replace(graph, row_order=artifact.row_order))
+
+
+def _row_order(metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
+    """Return what a file says of the order of its rows; None where that is nothing or damaged."""
+    try:
+        found = json.loads(metadata.get(ROW_ORDER, b"null"))
+    except ValueError:
+        return None
+    return found if isinstance(found, dict) else None
 
 
 def peek(path: Place) -> dict[str, Any]:

@@ -1,7 +1,6 @@
 """Sources to export from: one file or several, and what is known of them."""
 
 import os
-import posixpath
 from dataclasses import dataclass, replace
 from fnmatch import fnmatch
 from pathlib import Path
@@ -13,7 +12,8 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.column import Source
 from d2cli.files.records import Records, Shard, has_rows, open_shard
-from d2cli.files.remote import Place, Remote, as_place
+from d2cli.files.remote import Place, as_place
+from d2cli.files.roworder import names_below
 from d2cli.files.saved_datasets import STATE
 from d2cli.files.shards import ShardedSource
 from d2cli.files.sources import STDIN, Sources
@@ -134,7 +134,7 @@ def open_source(sources: Sources, text: str) -> ExportSource:
 
 def _shards(home: Source, paths: tuple[Place, ...], folder: Path | None) -> list[Shard]:
     """Open the files of a table, with the columns that their folders' names are."""
-    names = _names_below(paths, folder)
+    names = names_below(paths, folder)
     labels = home.labels if isinstance(home, ShardedSource) else {}
     shards = []
     for at, path in enumerate(paths):
@@ -146,18 +146,6 @@ def _shards(home: Source, paths: tuple[Place, ...], folder: Path | None) -> list
         ]
         shards.append(replace(shard, labels=tuple(own)))
     return shards
-
-
-def _names_below(paths: tuple[Place, ...], folder: Path | None) -> list[str]:
-    """Return the names of files within the folder that all of them are below."""
-    local = [path for path in paths if isinstance(path, Path)]
-    if local:
-        top = folder or Path(os.path.commonpath([path.parent for path in local]))
-        return [path.relative_to(top).as_posix() for path in local]
-    remote = [path for path in paths if isinstance(path, Remote)]
-    ways = [path.relative_to(Remote(path.home)).as_posix() for path in remote]
-    above = posixpath.commonpath([f"/{posixpath.dirname(way)}" for way in ways])
-    return [posixpath.relpath(f"/{way}", above) for way in ways]
 
 
 def _label_type(home: Source, name: str) -> pa.DataType:

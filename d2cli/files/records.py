@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.artifacts import CARRIED, LOCATOR, META
+from d2cli.files.artifacts import CARRIED, LOCATOR, META, ROW_ORDER
 from d2cli.files.damage import reading
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.sources import BUFFER_BYTES, native_file
@@ -24,7 +24,7 @@ from d2cli.stages.room import release
 
 BATCH_BYTES = 8 << 20
 PARQUET, ARROW = b"PAR1", (b"ARROW1", b"\xff\xff\xff\xff")  # how files begin
-SEALS = (META, LOCATOR, CARRIED)  # true of a whole artifact, not of some of its rows
+SEALS = (META, LOCATOR, CARRIED, ROW_ORDER)  # true of a whole artifact, not of some of its rows
 
 
 @dataclass(frozen=True)

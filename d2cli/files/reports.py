@@ -57,6 +57,7 @@ def report_of(
             "selection": selection.meta["inputs"],
         },
         "digest": selection.digest,
+        "row_order": selection.row_order,
         "versions": selection.meta["versions"],
         "stages": stages,
     }

@@ -1,6 +1,6 @@
 """``d2 graph``: vectors to a graph file."""
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
+from d2cli.files.roworder import row_order
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
 from d2cli.params import GraphParams
@@ -38,7 +39,7 @@ def make_graph(
         room=run.room,
     )
     within = data.within.values if data.within else None
-    return seal(
+    artifact = seal(
         "graph",
         graph_table(graph, data.rows.ids, within),
         key=key,
@@ -46,6 +47,7 @@ def make_graph(
         inputs=data.digests,
         results={**graph_results(graph), "dim": int(vectors.shape[1])},
     )
+    return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
 
 
 def graph_key(data: Embedding, params: GraphParams) -> str:

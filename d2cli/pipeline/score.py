@@ -111,7 +111,7 @@ class Scoring:
     def make(self, run: Run) -> Artifact:
         """Run the forward pass and seal the scores."""
         scores = self._score(run)
-        return seal(
+        artifact = seal(
             "scores",
             scores_table(scores, ids_of(self.graph)),
             key=self.key,
@@ -119,6 +119,7 @@ class Scoring:
             inputs=self.inputs,
             results=scores_results(scores),
         )
+        return replace(artifact, row_order=self.graph.row_order)
 
     def _score(self, run: Run) -> Scores:
         graph = graph_of(self.graph)

@@ -1,7 +1,7 @@
 """``d2 select``: scores to the rows to keep and a report."""
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any
@@ -115,7 +115,7 @@ class Pick:
             on_progress=on_progress,
         )
         labels = self.group.values if self.group else None
-        return seal(
+        artifact = seal(
             "selection",
             selection_table(selection, scores, ids_of(self.scores), labels),
             key=self.key,
@@ -123,6 +123,7 @@ class Pick:
             inputs=self.inputs,
             results=selection_results(selection),
         )
+        return replace(artifact, row_order=self.scores.row_order)
 
     def report(self, run: Run, selection: Artifact) -> dict[str, Any]:
         """Compute the report of a selection made from this."""
