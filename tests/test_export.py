@@ -374,11 +374,66 @@ def test_lists_of_a_source_that_has_no_whole_rows(folder, d2):
     assert lines_of("out.txt") == ["c", "a"]
     assert_done(d2(*base, "out.npy", "--dropped"))
     assert np.load("out.npy").tolist() == [1]
-    assert_refused(
-        d2(*base, "out.parquet"),
-        3,
-        "t.csv: is neither Parquet nor Arrow, so its rows cannot be handed on whole",
-    )
+    assert "note: ids.csv will hold ids" in d2(*base, "ids.csv")[2]
+    assert "will hold" not in d2(*base, "ids.csv", "--format", "ids")[2]
+
+
+TEXTS = {
+    "t.csv": 'id,,x,note,y,flag,none\n01,0,1,"a, b",1.5,true,\n02,1,,NA,nan,false,\n'
+    '03,2,3,"two\nlines",-2,true,\n',
+    "t.tsv": "id\t\tx\tnote\ty\tflag\tnone\n01\t0\t1\ta, b\t1.5\ttrue\t\n"
+    '02\t1\t\tNA\tnan\tfalse\t\n03\t2\t3\t"two\nlines"\t-2\ttrue\t\n',
+    "t.jsonl": '{"id": "01", "x": 1, "note": "a, b", "y": 1.5, "flag": true, "none": null}\n\n'
+    '{"id": "02", "note": "NA", "flag": false}\n'
+    '{"id": "03", "x": 3, "note": "two\\nlines", "y": -2, "flag": true}\n',
+}
+ROWS_OF_TEXT = [
+    {"id": "01", "x": 1, "note": "a, b", "y": 1.5, "flag": True, "none": None},
+    {"id": "02", "x": None, "note": "NA", "y": None, "flag": False, "none": None},
+    {"id": "03", "x": 3, "note": "two\nlines", "y": -2.0, "flag": True, "none": None},
+]
+
+
+@pytest.mark.parametrize("source", TEXTS)
+def test_rows_of_text_are_whole_rows_with_their_types(folder, d2, source):
+    (folder / source).write_text(TEXTS[source])
+    select("keep.parquet", [2, 0], 3, ids=["01", "02", "03"])
+    base = ("export", "keep.parquet", "--source", source, "-o")
+    expected = [ROWS_OF_TEXT[0], ROWS_OF_TEXT[2]]
+
+    assert_done(d2(*base, "out.parquet"))
+    assert pq.read_table("out.parquet").to_pylist() == expected
+    assert_done(d2(*base, "out.jsonl", "--order", "rank"))
+    assert [json.loads(line) for line in lines_of("out.jsonl")] == expected[::-1]
+    assert_done(d2(*base, "rest.parquet", "--dropped"))
+    assert pq.read_table("rest.parquet").to_pylist() == [ROWS_OF_TEXT[1]]
+    assert_done(d2(*base, "out/"))
+    assert pq.read_table("out/t.parquet").to_pylist() == expected
+    assert_done(d2(*base, "saved/", "--format", "datasets"))
+
+
+def test_long_text_is_exported_in_blocks(folder, d2, monkeypatch):
+    monkeypatch.setattr("d2cli.files.text.BLOCK_BYTES", 1 << 12)
+    n = 5000
+    lines = [f"{row},text {row},{row / 4}" for row in range(n)]
+    (folder / "long.csv").write_text("\n".join(["row,text,y", *lines]) + "\n")
+    kept = [7, 8, 1234, 4999]
+    (folder / "rows.txt").write_text("".join(f"{row}\n" for row in kept))
+
+    line = ("export", "rows.txt", "--source", "long.csv", "--id", "none", "-o", "out.parquet")
+    assert_done(d2(*line))
+
+    expected = [{"row": row, "text": f"text {row}", "y": row / 4} for row in kept]
+    assert pq.read_table("out.parquet").to_pylist() == expected
+
+
+def test_text_with_two_columns_of_one_name_is_refused(folder, d2):
+    (folder / "t.csv").write_text("x,y,x\n1,2,3\n")
+    (folder / "rows.txt").write_text("0\n")
+    line = ("export", "rows.txt", "--source", "t.csv", "-o", "out.parquet")
+    said = "t.csv: has several columns called 'x', so its rows cannot be handed on whole"
+    assert_refused(d2(*line), 3, said)
+    assert_done(d2(*line[:-1], "out.npy"))
 
 
 # --- what a selection may be ----------------------------------------------------------------------
@@ -611,9 +666,11 @@ def test_nothing_becomes_a_part_of_the_source(shards, keep, folder, d2):
 def test_what_is_no_table_or_no_array_is_told(table, keep, folder, d2):
     np.save("v.npy", np.zeros((N, 2)))
     result = d2("export", keep, "--source", "v.npy", "-o", "out.parquet", "-q")
-    assert_refused(
-        result, 3, "v.npy: is neither Parquet nor Arrow, so its rows cannot be handed on whole"
-    )
+    assert_refused(result, 3, "v.npy: is no table, so its rows cannot be handed on whole")
+    np.savez("v.npz", emb=np.zeros((N, 2)))
+    result = d2("export", keep, "--source", "v.npz", "-o", "out.parquet", "-q")
+    assert_refused(result, 3, "v.npz: is no table, so its rows cannot be handed on whole")
+    assert "rows.npy picks those of other arrays" in result[2]
     result = d2("export", keep, "--source", "train.parquet", "-o", "o.npy", "--format", "array")
     assert_refused(result, 3, "train.parquet: is no NPY file with rows")
     assert_refused(

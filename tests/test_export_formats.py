@@ -23,6 +23,7 @@ from d2cli.files.export_folder import check_folder, write_folder
 from d2cli.files.export_parquet import write_parquet
 from d2cli.files.records import Records, open_shard
 from d2cli.files.reorder import in_order
+from d2cli.files.sources import Sources
 from d2cli.stages.adjacency import undirected
 from d2cli.stages.weights import nearest_kept, weigh_kept
 
@@ -219,7 +220,8 @@ def test_datacomp_gets_its_subset_file(folder, d2):
         part = names[start:40] if start < 40 else names[40:]
         columns = {"uid": part, "url": [f"http://x/{u}" for u in part]}
         pq.write_table(pa.table(columns), f"metadata/{at:08}.parquet")
-        np.savez(f"metadata/{at:08}.npz", l14_img=np.ones((len(part), 2), np.float16))
+        arrays = {"l14_img": np.arange(start, start + len(part), dtype=np.float16)[:, None]}
+        np.savez(f"metadata/{at:08}.npz", **arrays, b32_img=np.ones((len(part), 2, 2)))
     select("keep.parquet", ROWS, ids=names)
 
     base = ("export", "keep.parquet", "--source", "metadata", "--format", "datacomp", "-o")
@@ -244,9 +246,22 @@ def test_datacomp_gets_its_subset_file(folder, d2):
     both = np.concatenate([subset, np.load("rest.npy")])
     assert len(np.unique(both)) == 90
 
-    result = d2("export", "keep.parquet", "--source", "metadata", "-o", "kept")
+    base = ("export", "keep.parquet", "--source", "metadata", "-o")
+    result = d2(*base, "kept.parquet")
     assert_done(result)
-    assert "note: arrays beside the tables are left out: l14_img\n" in result[2]
+    assert "note: arrays beside the tables are left out: l14_img, b32_img; a folder of" in result[2]
+    for output in ("kept", "again"):
+        result = d2(*base, output)
+        assert_done(result)
+        assert "left out" not in result[2]
+    for path in Path("kept").iterdir():
+        assert path.read_bytes() == (Path("again") / path.name).read_bytes()
+    source = Sources().open("kept")
+    found = pa.concat_arrays(source.batches("l14_img")).to_pylist()
+    assert found == [[row] for row in KEPT]
+    assert pa.concat_arrays(source.batches("uid")).to_pylist() == [names[row] for row in KEPT]
+    with np.load(next(Path("kept").glob("*.npz"))) as arrays:
+        assert (arrays["b32_img"].shape[1:], arrays["l14_img"].dtype) == ((2, 2), np.float16)
 
 
 @given(st.lists(st.binary(min_size=16, max_size=16), unique=True, max_size=20))

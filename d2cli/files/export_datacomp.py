@@ -1,14 +1,20 @@
-"""Rows as a subset file of DataComp: the uids of its samples, as its resharder reads them."""
+"""Rows for DataComp: a subset file of uids, as its resharder reads them, and arrays of metadata."""
 
+import zipfile
 from collections.abc import Iterable
+from pathlib import Path
 
 import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
+from d2cli.files.arrays import archive_file
+from d2cli.files.damage import reading
+from d2cli.files.remote import Place
 from d2cli.stages.defects import Defect
 
+SINCE = (1980, 1, 1, 0, 0, 0)  # of members of archives: the same rows give the same bytes
 DTYPE = np.dtype("u8,u8")  # not one with other field names: the resharder compares it
 DIGITS = 32
 _VALUES = np.full(256, 255, dtype=np.uint8)  # of a byte as a hexadecimal digit; 255 for none
@@ -79,3 +85,25 @@ def _digits(uids: pa.Array) -> tuple[NDArray[np.uint8], NDArray[np.bool_]]:
     valid &= (raw != 255).all(axis=1)
     raw[~valid] = 0
     return raw, valid
+
+
+def write_archive(path: Path, archive: Place, rows: NDArray[np.int64]) -> None:
+    """Write some rows of all arrays of an NPZ archive as another one, array by array.
+
+    Parameters
+    ----------
+    path : Path
+        Does not exist.
+    archive : Path or Remote
+    rows : int64 array, shape (m,)
+    """
+    where = str(archive)
+    with reading(where):
+        arrays = np.load(archive_file(archive), allow_pickle=False)
+    with arrays, zipfile.ZipFile(path, "x") as members:
+        for name in arrays.files:
+            with reading(f"{where}::{name}"):
+                kept = np.ascontiguousarray(arrays[name][rows])
+            member = zipfile.ZipInfo(f"{name}.npy", SINCE)
+            with members.open(member, "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, kept, allow_pickle=False)

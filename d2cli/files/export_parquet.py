@@ -10,6 +10,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from d2cli.files.export_datacomp import write_archive
 from d2cli.files.records import Layout, Records
 
 GROUP_ROWS = 1 << 20  # of a row group, at most, and where the source has none
@@ -82,7 +83,8 @@ def write_shards(
     """Write rows as one Parquet file for each shard that has any; return how many.
 
     Files are called as in the source, with the ending ``.parquet``; without any rows there is one
-    file, that of the first shard, so that the columns are known.
+    file, that of the first shard, so that the columns are known. Arrays beside a shard of DataComp
+    metadata come along, so that the folder is such metadata again.
 
     Parameters
     ----------
@@ -103,6 +105,8 @@ def write_shards(
         path.parent.mkdir(parents=True, exist_ok=True)
         with path.open("xb") as file:
             write_parquet(file, counted(shard.read(parts[at])), shard.schema, shard.layout)
+        if shard.archive is not None:
+            write_archive(path.with_suffix(".npz"), shard.archive, parts[at])
     return len(written)
 
 

@@ -17,6 +17,7 @@ from d2cli.files.roworder import names_below
 from d2cli.files.saved_datasets import STATE
 from d2cli.files.shards import ShardedSource
 from d2cli.files.sources import STDIN, Sources
+from d2cli.files.text import TextSource
 
 
 @dataclass(frozen=True, eq=False)
@@ -29,7 +30,7 @@ class ExportSource:
     home : Source
         Its columns, one by one.
     records : Records or None
-        Its whole rows, if it is Parquet or Arrow.
+        Its whole rows, if it is a table.
     paths : tuple of Path or Remote
         Its files.
     folder : Path or None
@@ -61,6 +62,11 @@ class ExportSource:
         return self.sharded and fnmatch(str(path.absolute()), str(Path(self.name).absolute()))
 
     @property
+    def is_text(self) -> bool:
+        """Whether it is CSV, TSV or JSON lines."""
+        return isinstance(self.home, TextSource)
+
+    @property
     def n_rows(self) -> int:
         """Rows in all."""
         return self.home.n_rows
@@ -72,12 +78,19 @@ class ExportSource:
         Raises
         ------
         InputError
-            If it is neither Parquet nor Arrow.
+            If it is no table.
         """
+        if self.records is None and isinstance(self.home, TextSource):
+            raise InputError(
+                f"{self.name}: has several columns called '{self.home.twice}', so its rows cannot "
+                "be handed on whole",
+                hint="rename them, or export ids or row numbers",
+            )
         if self.records is None:
             raise InputError(
-                f"{self.name}: is neither Parquet nor Arrow, so its rows cannot be handed on whole",
-                hint="--format ids, rows or mask goes with any source, array with NPY",
+                f"{self.name}: is no table, so its rows cannot be handed on whole",
+                hint="--format ids, rows or mask goes with any source, array with one NPY file; "
+                "rows.npy picks those of other arrays",
             )
         return self.records
 
@@ -117,7 +130,10 @@ def open_source(sources: Sources, text: str) -> ExportSource:
     paths = tuple(home.paths) if isinstance(home, ShardedSource) else (as_place(text),)
     place = as_place(text)
     folder = place if isinstance(place, Path) and place.is_dir() else None
-    if not has_rows(paths[0]):
+    if isinstance(home, TextSource) and not home.twice:
+        shard = Shard(paths[0], paths[0].name, home.n_rows, home.row_schema, None, False, text=home)
+        return ExportSource(home.name, home, Records(home.name, [shard]), paths)
+    if isinstance(home, TextSource) or not has_rows(paths[0]):
         return ExportSource(home.name, home, None, paths, folder, several)
     records = Records(home.name, _shards(home, paths, folder))
     return ExportSource(
@@ -144,7 +160,11 @@ def _shards(home: Source, paths: tuple[Place, ...], folder: Path | None) -> list
             for label, texts in labels.items()
             if label not in shard.schema.names
         ]
-        shards.append(replace(shard, labels=tuple(own)))
+        shard = replace(shard, labels=tuple(own))
+        known = {*shard.schema.names, *labels}
+        if any(column not in known for column in home.columns):
+            shard = replace(shard, archive=path.with_suffix(".npz"))
+        shards.append(shard)
     return shards
 
 

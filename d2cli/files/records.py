@@ -20,6 +20,7 @@ from d2cli.files.artifacts import CARRIED, LOCATOR, META, ROW_ORDER
 from d2cli.files.damage import reading
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.sources import BUFFER_BYTES, native_file
+from d2cli.files.text import TextSource
 from d2cli.stages.room import release
 
 BATCH_BYTES = 8 << 20
@@ -63,6 +64,10 @@ class Shard:
     parquet : bool
     labels : tuple of (field, text or None)
         Columns that are not in the file, but in the names of its folders: one value each.
+    text : TextSource or None
+        What reads the file, if it is one of text.
+    archive : Path, Remote or None
+        The arrays beside a table of DataComp metadata, a row for each of its rows.
     """
 
     path: Place
@@ -72,6 +77,8 @@ class Shard:
     layout: Layout | None
     parquet: bool
     labels: tuple[tuple[pa.Field, str | None], ...] = ()
+    text: TextSource | None = None
+    archive: Place | None = None
 
     @property
     def full_schema(self) -> pa.Schema:
@@ -106,7 +113,7 @@ class Shard:
         found = 0
         with reading(str(self.path)):
             only = None if column is None else [column]
-            batches = self._parquet_batches(rows, only) if self.parquet else self._arrow_batches()
+            batches = self._batches(rows, only)
             for start, batch in batches:
                 stop = start + batch.num_rows
                 here = rows[np.searchsorted(rows, start) : np.searchsorted(rows, stop)] - start
@@ -116,6 +123,20 @@ class Shard:
                     yield _take(batch, here).replace_schema_metadata(self.schema.metadata)
         if found < len(rows):
             raise InputError(f"{self.path}: ends early: it has changed while it was read")
+
+    def _batches(
+        self, rows: NDArray[np.int64], only: list[str] | None
+    ) -> Iterator[tuple[int, pa.RecordBatch]]:
+        """Yield batches that hold all of some rows, each with its first row."""
+        if self.parquet:
+            return self._parquet_batches(rows, only)
+        return self._arrow_batches() if self.text is None else self._text_batches(self.text)
+
+    def _text_batches(self, text: TextSource) -> Iterator[tuple[int, pa.RecordBatch]]:
+        start = 0
+        for batch in text.rows():
+            yield start, batch
+            start += batch.num_rows
 
     def _parquet_batches(
         self, rows: NDArray[np.int64], only: list[str] | None

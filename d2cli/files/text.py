@@ -35,12 +35,16 @@ Native = Callable[[], Any]  # what pyarrow opens: a path or a buffer
 
 @dataclass
 class TextSource:
-    """A table in a text file; ``read`` yields a column from the first row to the last."""
+    """A table in a text file, read from the first row to the last.
+
+    ``read`` yields one column, ``read_rows`` batches of all columns that have a name.
+    """
 
     name: str
     schema: pa.Schema
     n_rows: int
     read: Callable[[str], Iterator[pa.Array]]
+    read_rows: Callable[[pa.Schema], Iterator[pa.RecordBatch]]
     columns: dict[str, Column] = field(init=False)
 
     def __post_init__(self) -> None:
@@ -51,6 +55,23 @@ class TextSource:
         """Yield the column in blocks."""
         with reading(self.name):
             yield from self.read(column)
+
+    @property
+    def row_schema(self) -> pa.Schema:
+        """The columns of whole rows: those with a name."""
+        return pa.schema([field for field in self.schema if field.name])
+
+    @property
+    def twice(self) -> str | None:
+        """The first name that several columns have, so that there are no whole rows."""
+        names = self.row_schema.names
+        return next((name for name in names if names.count(name) > 1), None)
+
+    def rows(self) -> Iterator[pa.RecordBatch]:
+        """Yield whole rows in blocks."""
+        schema = self.row_schema
+        with reading(self.name):
+            yield from self.read_rows(schema)
 
     def array(self, column: str) -> NDArray[Any] | None:
         """Return None: a table has no arrays."""
@@ -107,10 +128,10 @@ def _open_csv(name: str, text: Text, native: Native, delimiter: str) -> TextSour
     lone = len(names) == 1  # then an empty line is a row without a value
     before = _lines_before_names(text, delimiter) if lone else 0
 
-    def blocks(only: str | None, types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
+    def blocks(only: list[str], types: dict[str, pa.DataType]) -> Iterator[pa.RecordBatch]:
         from pyarrow import csv as native_csv  # slow to load, and mostly not needed
 
-        texts = only is None or pa.types.is_large_string(types[only])
+        texts = not only or pa.types.is_large_string(types[only[0]])
         try:
             yield from native_csv.open_csv(
                 native(),
@@ -122,7 +143,7 @@ def _open_csv(name: str, text: Text, native: Native, delimiter: str) -> TextSour
                 ),
                 convert_options=native_csv.ConvertOptions(
                     column_types=types,
-                    include_columns=[] if only is None else [only],
+                    include_columns=only,
                     # A text may well be "NA"; nothing at all is a missing value.
                     null_values=[""] if texts else EMPTY,
                     strings_can_be_null=True,
@@ -133,15 +154,26 @@ def _open_csv(name: str, text: Text, native: Native, delimiter: str) -> TextSour
                 return  # a header alone, without an end of line
             raise _csv_error(name, text, delimiter, str(error), lone=lone) from error
 
-    kinds, n_rows = _csv_types(names, blocks(None, dict.fromkeys(names, pa.large_string())))
+    kinds, n_rows = _csv_types(names, blocks([], dict.fromkeys(names, pa.large_string())))
     schema = pa.schema(list(zip(names, kinds, strict=True)))
 
     def read(column: str) -> Iterator[pa.Array]:
         kind = schema.field(column).type
-        for block in blocks(column, {column: kind}):
+        for block in blocks([column], {column: kind}):
             yield block.column(0)
 
-    return TextSource(name, schema, n_rows, read)
+    def read_rows(wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+        # What counts as missing differs between texts and others; the blocks are the same.
+        types = dict(zip(wanted.names, wanted.types, strict=True))
+        texts = [name for name in types if pa.types.is_large_string(types[name])]
+        others = [name for name in types if name not in texts]
+        parts = [blocks(part, {name: types[name] for name in part}) for part in (texts, others)
+                 if part]  # fmt: skip
+        for found in zip(*parts, strict=True):
+            columns = {name: batch.column(name) for batch in found for name in batch.schema.names}
+            yield pa.RecordBatch.from_arrays([columns[name] for name in types], schema=wanted)
+
+    return TextSource(name, schema, n_rows, read, read_rows)
 
 
 def _csv_types(names: list[str], blocks: Iterator[pa.RecordBatch]) -> tuple[list[pa.DataType], int]:
@@ -238,7 +270,11 @@ def _open_json(name: str, text: Text) -> TextSource:
         for line, block in _line_blocks(text):
             yield from _parse(name, line, block, only).column(0).chunks
 
-    return TextSource(name, schema, n_rows, read)
+    def read_rows(wanted: pa.Schema) -> Iterator[pa.RecordBatch]:
+        for line, block in _line_blocks(text):
+            yield from _parse(name, line, block, wanted).to_batches()
+
+    return TextSource(name, schema, n_rows, read, read_rows)
 
 
 def _as_written(column: pa.Field) -> pa.Field:

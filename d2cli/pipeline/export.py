@@ -32,7 +32,7 @@ from d2cli.files.export_lists import (
     write_weights,
 )
 from d2cli.files.export_parquet import write_parquet, write_shards
-from d2cli.files.exports import Destination, check_options, destination, writing
+from d2cli.files.exports import TABLES, Destination, check_options, destination, writing
 from d2cli.files.exportsources import ExportSource, open_source
 from d2cli.files.publish import check_output, stream_stdout, write_atomically
 from d2cli.files.reorder import in_order
@@ -243,6 +243,8 @@ def run_export(
     kept = read_kept(run.sources, selection, data.name, data.n_rows, ids)
     _check_place(run, to, data, selection, graph)
     _tell_unchecked(run, data, kept, ids, to)
+    if format_ is None and to.suffix == ".csv" and data.is_text:
+        run.note(f"note: {to.path} will hold ids; whole rows go to .parquet or .jsonl")
     rows = kept.rows if order == "rank" else np.sort(kept.rows)
     chosen = Chosen(rows, data.n_rows)
     chosen = chosen.others() if dropped else chosen
@@ -309,8 +311,11 @@ def _tell_unchecked(
             f"note: {data.name} has no ids to be held against those of {kept.name}; "
             "rows are matched by number"
         )
-    if data.left_out and to.format in ("parquet", "jsonl", "datasets"):
-        run.note(f"note: arrays beside the tables are left out: {', '.join(data.left_out)}")
+    if data.left_out and to.format in TABLES and not (to.format == "parquet" and to.is_folder):
+        run.note(
+            f"note: arrays beside the tables are left out: {', '.join(data.left_out)}; a folder of "
+            "Parquet files takes them along"
+        )
 
 
 def _graph(
