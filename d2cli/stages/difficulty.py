@@ -80,7 +80,8 @@ def orient(values: ArrayLike, direction: Direction, *, shift: bool = True) -> Di
     Raises
     ------
     InputError
-        If a value is NaN or infinite; names the first row and the count.
+        If a value is NaN or infinite (names the first row and the count), or the range of the
+        values overflows float64.
     """
     array = np.asarray(values)
     if array.ndim != 1 or array.dtype.kind not in "fiu":
@@ -90,12 +91,13 @@ def orient(values: ArrayLike, direction: Direction, *, shift: bool = True) -> Di
         defect = Defect(what, "every row needs a finite difficulty; drop or mend these rows")
         defect.add(0, bad)
         defect.refuse()
-    if direction == "low":
-        highest = float(numbers.max(initial=-np.inf))
-        turned = Difficulty(highest - numbers, "low", highest)
-    else:
-        lowest = float(numbers.min(initial=0.0)) if shift else 0.0
-        turned = Difficulty(numbers - lowest, "high", 0.0 - lowest)
+    with np.errstate(over="ignore"):  # refused below
+        if direction == "low":
+            highest = float(numbers.max(initial=-np.inf))
+            turned = Difficulty(highest - numbers, "low", highest)
+        else:
+            lowest = float(numbers.min(initial=0.0)) if shift else 0.0
+            turned = Difficulty(numbers - lowest, "high", 0.0 - lowest)
     if not np.isfinite(turned.values).all():
         raise InputError("the range of the values overflows float64", hint="rescale the scores")
     return turned

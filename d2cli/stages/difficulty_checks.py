@@ -42,8 +42,7 @@ def check_numbers(
         advice = "every row needs a finite value: drop or mend these rows"
         return failed("difficulty-values", "; ".join(found), advice, **figures)
     try:
-        with np.errstate(over="ignore"):
-            orient(values, direction or "high")
+        orient(values, direction or "high")
     except InputError as error:
         return failed("difficulty-values", error.message, error.hint, **figures)
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))

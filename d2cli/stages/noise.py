@@ -5,6 +5,7 @@ rows that are merely hard are the tail of one hump. Two normal distributions are
 margins; only where they stand apart is anything cut.
 """
 
+import math
 from dataclasses import dataclass
 
 import numpy as np
@@ -15,6 +16,7 @@ MOST_FITTED = 16_384  # values that the mixture is fitted to
 APART = 2.0  # Ashman's D, above which two humps are told apart
 POSTERIOR = 0.2  # of belonging to the lower hump, from which on a row is cut
 LEAST_SHARE, MOST_SHARE = 0.005, 0.5
+SAFE_EXPONENT = 200  # of the largest value as a power of two: squares of 2**-200 are far from 0
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,7 +48,7 @@ def fit_two_normals(
     Parameters
     ----------
     values : float64 array, shape (n,)
-        Not all equal.
+        Not all equal, and of a magnitude whose squares fit into float64.
 
     Returns
     -------
@@ -90,6 +92,15 @@ def _shares(
         return 1 / (1 + np.exp(-odds)), 1 / (1 + np.exp(odds))
 
 
+def _safe_scale(values: NDArray[np.float64]) -> float:
+    """Return the power of two whose product with the values has squares that fit into float64.
+
+    It is 1 wherever they do already, so that such values are fitted as they are.
+    """
+    exponent = int(np.frexp(np.abs(values).max())[1])
+    return 1.0 if abs(exponent) <= SAFE_EXPONENT else math.ldexp(1.0, -max(exponent, -1000))
+
+
 def find_mislabelled(difficulty: NDArray[np.float64], *, zero: float | None) -> Noise:
     """Find rows whose difficulty forms a hump of its own at the hard end.
 
@@ -115,13 +126,14 @@ def find_mislabelled(difficulty: NDArray[np.float64], *, zero: float | None) -> 
     none = np.zeros(len(difficulty), dtype=np.bool_)
     if len(difficulty) < 10 or difficulty.min() == difficulty.max():
         return Noise(none, 0.0, "too few different values to tell humps apart")
-    margin = -difficulty
+    scale = _safe_scale(difficulty)
+    margin = -difficulty * scale
     weights, means, deviations, posterior = fit_two_normals(margin)
     apart = float(np.sqrt(2) * (means[1] - means[0]) / np.hypot(*deviations))
     share = float(weights[0])
     if apart <= APART:
         return Noise(none, apart, f"one hump of difficulty (D {apart:.1f}, 2 needed)")
-    if zero is not None and means[0] >= -zero:
+    if zero is not None and means[0] >= -zero * scale:
         return Noise(none, apart, "even the hard hump is learned right")
     if not LEAST_SHARE < share < MOST_SHARE:
         return Noise(none, apart, f"the hard hump has {100 * share:.1f} % of the rows")

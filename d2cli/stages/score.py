@@ -190,8 +190,9 @@ def score_rows(
             rounds=params.rounds,
             neighbor_floor=params.neighbor_floor,
         )
-    # Reverse messages take away at most what forward messages can add, hence the room left here.
-    most = np.abs(score).max() * (2 + np.diff(adjacency.indptr).max(initial=0))
+        # Reverse messages take away at most what forward ones can add, hence the room left here.
+        largest = max(np.abs(score).max(), np.abs(values).max())
+        most = largest * (2 + np.diff(adjacency.indptr).max(initial=0))
     if not np.isfinite(most):
         raise InputError(
             "difficulties so large that their sums overflow", hint="rescale the scores"
