@@ -104,6 +104,39 @@ def test_values_too_small_for_distances_fail(cloud):
     assert verdicts(cloud.astype(np.float64) * 1e-40)["magnitudes"] == "fail"
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_squares_that_overflow_float32_warn(cloud, dtype):
+    vectors = cloud.astype(dtype)
+    vectors[[3, 17]] *= np.float32(1e20)
+    found = {check.name: check for check in check_values(survey(vectors), vectors.dtype, "l2")}
+    assert found["magnitudes"].verdict == "warn"
+    assert found["magnitudes"].figures["count"] == 2
+    assert found["magnitudes"].figures["first_rows"] == [3, 17]
+    with np.errstate(over="ignore"):  # as is said
+        assert np.isinf((vectors[[3, 17]].astype(np.float32) ** 2).sum(axis=1)).all()
+    assert verdicts(cloud * np.float32(1e17))["magnitudes"] == "pass"
+
+
+@pytest.mark.parametrize(
+    ("values", "verdict"),
+    [
+        (np.linspace(0, 1, 100), "pass"),
+        (np.append(np.linspace(0, 1, 99), 1e4), "pass"),
+        (np.append(np.linspace(0, 1, 99), -1e7), "warn"),
+        (np.linspace(0, 9e299, 100), "pass"),
+        (np.geomspace(1e-3, 1e9, 100), "pass"),
+        (np.geomspace(1e-300, 1e301, 100), "warn"),
+        (np.linspace(-9e299, 9e299, 100), "warn"),
+        (np.append(np.zeros(99), 1e9), "pass"),  # ties are another check
+        (np.linspace(-1, 1, 100) * 1e308, "fail"),
+    ],
+)
+def test_difficulties_too_large_or_far_off_are_told(values, verdict):
+    null = np.zeros(len(values), dtype=bool)
+    check = difficulty_checks.check_numbers(values, null, "low")
+    assert check.verdict == verdict, check
+
+
 def test_zero_vectors_warn_and_fail_only_where_they_have_no_direction(cloud):
     cloud[5] = 0
     assert verdicts(cloud)["zero-vectors"] == "warn"

@@ -1,5 +1,7 @@
 """Checks of a difficulty column: values that cannot be used, direction, ties, margins."""
 
+from typing import Any
+
 import numpy as np
 from numpy.typing import NDArray
 
@@ -13,13 +15,18 @@ from d2cli.stages.verdicts import Check, failed, marked_rows, passed, warned
 # decides more of the order than the score.
 TIED = 0.1
 MOSTLY_WRONG = 0.5  # share of negative margins: more look like a turned sign or an unlearned set
+# Of the largest value: sums over neighbours, of which there may be many, are far from overflowing.
+LARGEST = 1e300
+# The whole range over that of nine rows in ten: beyond it, a neighbour's message of one of the few
+# rows far off is more than all difficulty of the others.
+FAR_OFF = 1e6
 MARGIN_ROWS = 5000  # that humps are looked for among
 
 
 def check_numbers(
     values: NDArray[np.float64], null: NDArray[np.bool_], direction: Direction | None
 ) -> Check:
-    """Check that every row has a finite value.
+    """Check that every row has a finite value, of a magnitude that can be summed.
 
     Parameters
     ----------
@@ -33,7 +40,8 @@ def check_numbers(
         "nan": np.isnan(values) & ~null,
         "infinite": np.isinf(values) & ~null,
     }
-    found, figures = [], {}
+    found: list[str] = []
+    figures: dict[str, Any] = {}
     for kind, marks in kinds.items():
         text, figures[kind] = marked_rows(marks)
         if figures[kind]["count"]:
@@ -46,10 +54,23 @@ def check_numbers(
     except InputError as error:
         return failed("difficulty-values", error.message, error.hint, **figures)
     low, high = float(values.min(initial=np.inf)), float(values.max(initial=-np.inf))
-    return passed(
-        "difficulty-values", f"all finite, from {low:.4g} to {high:.4g}", **figures,
-        lowest=low, highest=high,
-    )  # fmt: skip
+    figures |= {"lowest": low, "highest": high}
+    text = f"all finite, from {low:.4g} to {high:.4g}"
+    if max(abs(low), abs(high), high - low) > LARGEST:
+        advice = "sums over neighbors may overflow float64: divide the values by a constant"
+        return warned("difficulty-values", text, advice, **figures)
+    usual = _usual_range(values)
+    if high - low > FAR_OFF * usual > 0:
+        text += f", nine in ten within {usual:.3g}"
+        advice = "a few rows outweigh all others: look at them, or clip the values"
+        return warned("difficulty-values", text, advice, **figures)
+    return passed("difficulty-values", text, **figures)
+
+
+def _usual_range(values: NDArray[np.float64]) -> float:
+    """Return the range of the middle nine tenths."""
+    low, high = np.quantile(values, [0.05, 0.95])
+    return float(high - low)
 
 
 def check_direction(direction: Direction | None, how: str, name: str) -> Check:

@@ -22,6 +22,7 @@ from d2cli.stages.vectors import (
 )
 from d2cli.stages.verdicts import Check, failed, marked_rows, passed, warned
 
+LONGEST = 1.8e19  # the square of a greater length does not fit into float32
 ROUNDING = 1e-6  # of an axis' largest value: a spread below it is float32 rounding of a constant
 
 
@@ -216,6 +217,14 @@ def _magnitudes(survey: Survey) -> Check:
             f"no value is above {SMALLEST:g}",
             "multiply the vectors by a constant",
             **figures,
+        )
+    if float(survey.lengths.max(initial=0.0)) > LONGEST:
+        text, marked = marked_rows(survey.lengths > LONGEST)
+        return warned(
+            "magnitudes",
+            f"the largest value is {largest:.3g}; squared lengths overflow float32 in {text}",
+            "d2 takes them, much else does not: look at these rows, or divide by a constant",
+            **{**figures, **marked},
         )
     return passed("magnitudes", f"the largest value is {largest:.3g}", **figures)
 
