@@ -27,17 +27,16 @@ def make_graph(
     """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more."""
     try:
         vectors = as_vectors(data.vectors, params.metric, room=run.room, overwrite=spend)
+        graph = build_graph(
+            vectors,
+            params,
+            groups=data.within.groups if data.within else None,
+            n_threads=run.n_threads,
+            on_progress=run.on_progress,
+            room=run.room,
+        )
     except InputError as error:
         raise error.at(data.where) from None
-    groups = data.within.groups if data.within else None
-    graph = build_graph(
-        vectors,
-        params,
-        groups=groups,
-        n_threads=run.n_threads,
-        on_progress=run.on_progress,
-        room=run.room,
-    )
     within = data.within.values if data.within else None
     artifact = seal(
         "graph",

@@ -37,13 +37,23 @@ class Bounds:
         return self.lower, self.upper
 
 
-def bound_norms(points: NDArray[np.float32]) -> Bounds:
-    """Return the bounds for points (m, d)."""
+def bound_norms(points: NDArray[np.float32], *, rounding: float = 0.0) -> Bounds:
+    """Return the bounds for points (m, d).
+
+    Parameters
+    ----------
+    points : float32 array, shape (m, d)
+        Centred and scaled.
+    rounding : float
+        Squared distances that differ by no more may be equal as float32 distances, as those below
+        1e-38 are: `d2cli.stages.space.SearchSpace.rounding`.
+    """
+    lost = 2.0**-120 + rounding
     error = relative_error(points.shape[1])
     norms = np.einsum("ij,ij->i", points, points, dtype=np.float64)
     # Squares of the tiniest float32 coordinates are lost: 2**-120 is more than all of them.
     return Bounds(
-        (norms * (1 - error) - 2.0**-120).astype(np.float32),
-        (norms * (1 + error) + 2.0**-120).astype(np.float32),
+        (norms * (1 - error) - lost).astype(np.float32),
+        (norms * (1 + error) + lost).astype(np.float32),
         (2 * error * norms).astype(np.float32),
     )

@@ -97,7 +97,7 @@ class _Scan:
     def _steps(self) -> Iterator[None]:
         for first in range(0, self.space.n_places, PRODUCT_COLUMNS):
             columns = self.space.block(slice(first, first + PRODUCT_COLUMNS))
-            limits = bound_norms(columns).limits
+            limits = bound_norms(columns, rounding=self.space.rounding).limits
             transposed = np.ascontiguousarray(columns.T)
             for start, candidates in zip(self.starts, self.blocks, strict=True):
                 part = slice(start, start + PRODUCT_ROWS)

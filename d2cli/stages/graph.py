@@ -8,6 +8,7 @@ from typing import Any, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from d2cli.errors import InputError
 from d2cli.params import GraphParams
 from d2cli.stages._neighbors import spread_to_twins
 from d2cli.stages.adjacency import Adjacency, undirected
@@ -22,7 +23,7 @@ from d2cli.stages.projection import principal_axes, project
 from d2cli.stages.recall import Recall, RecallCheck, check_recall, raise_effort
 from d2cli.stages.room import IN_MEMORY, Room, release
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
-from d2cli.stages.vectors import Vectors
+from d2cli.stages.vectors import SMALLEST_DIFFERENCE, SPREAD_THEM, TOO_ALIKE, Vectors
 
 # Up to here exact search is at most as slow as hnsw on two threads: tests/bench/crossover.py.
 EXACT_ROWS = 32_000  # distinct rows of a group
@@ -137,6 +138,11 @@ def build_graph(
     -------
     KnnGraph
         Rows of groups with k rows or fewer are padded with -1 and infinity.
+
+    Raises
+    ------
+    InputError
+        If there are different rows, but none differs by more than about 1e-41 from the others.
     """
     n, k = len(vectors), params.n_neighbors
     if groups is None:
@@ -185,6 +191,8 @@ def _search_group(
     """Search within the rows of one group; neighbours are positions in ``rows``."""
     places, indptr, members = distinct_rows(vectors, rows, n_threads=n_threads, room=room)
     space = build_space(vectors, places, n_threads=n_threads, room=room)
+    if len(rows) == len(vectors) and space.scale * SMALLEST_DIFFERENCE >= 1:
+        raise InputError(TOO_ALIKE, hint=SPREAD_THEM)
     k = params.n_neighbors
     k_places = max(min(k, space.n_places - 1), 1)
     queries = np.arange(space.n_places, dtype=np.int32)

@@ -41,7 +41,10 @@ class AllPairs:
         self.space = space
         self.numbers = np.arange(space.n_places, dtype=np.int32)
         self.starts = range(0, space.n_places, BLOCK)
-        self.bounds = [bound_norms(space.block(self._part(b))) for b in range(len(self.starts))]
+        self.bounds = [
+            bound_norms(space.block(self._part(b)), rounding=space.rounding)
+            for b in range(len(self.starts))
+        ]
         self.blocks = [CandidateBlock(bounds.margin, k) for bounds in self.bounds]
         self.locks = [Lock() for _ in self.starts]
 

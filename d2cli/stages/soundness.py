@@ -15,6 +15,9 @@ from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import (
     BLOCK_ROWS,
     SMALLEST,
+    SMALLEST_DIFFERENCE,
+    SPREAD_THEM,
+    TOO_ALIKE,
     Vectors,
     as_vectors,
     largest_value,
@@ -187,7 +190,7 @@ def check_values(survey: Survey, dtype: np.dtype[Any], metric: str) -> list[Chec
             "infinite values",
             mend + (overflow if dtype == np.float16 else ""),
         ),
-        _magnitudes(survey),
+        _magnitudes(survey, metric),
         _zero_vectors(survey, metric),
     ]
     return [_none_of("nan", survey.nan, "NaN", mend), *checks]
@@ -200,7 +203,7 @@ def _none_of(name: str, marks: NDArray[np.bool_], what: str, advice: str) -> Che
     return passed(name, f"no {what}", **figures)
 
 
-def _magnitudes(survey: Survey) -> Check:
+def _magnitudes(survey: Survey, metric: str) -> Check:
     text, figures = marked_rows(survey.large)
     if figures["count"]:
         return failed(
@@ -218,6 +221,9 @@ def _magnitudes(survey: Survey) -> Check:
             "multiply the vectors by a constant",
             **figures,
         )
+    apart = float(np.maximum(survey.high - survey.mean, survey.mean - survey.low).max())
+    if metric == "l2" and 0 < apart < SMALLEST_DIFFERENCE:
+        return failed("magnitudes", TOO_ALIKE, SPREAD_THEM, **figures)
     if float(survey.lengths.max(initial=0.0)) > LONGEST:
         text, marked = marked_rows(survey.lengths > LONGEST)
         return warned(

@@ -13,6 +13,13 @@ from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import Vectors
 
 BLOCK_ROWS = 4096
+CENTER_ROWS = 1024  # that tell whether a few rows far off have moved the mean away from the rest
+FAR_OFF = 4.0  # so many usual distances from the middle: then the mean is no centre
+# Of the widest axis: so much may rounding leave of the mean of a constant one.
+ROUNDED_MEAN = 2.0**-30
+# Below 2**-126 float32 distances are rounded to multiples of 2**-149: so far may the squares of two
+# that become equal lie apart, twice over.
+TIED_SQUARES = 2.0**-273
 GATHERED_BYTES = 4 << 20  # of vectors on disk that are copied at a time to be compared
 
 
@@ -21,7 +28,8 @@ class SearchSpace:
     """Places 0 ... u - 1 stand for different vectors; searches run on places.
 
     Distances do not change when all vectors move together, so the mean is subtracted: a common
-    offset would cost float32 its digits. The scale is a power of two, so it costs none.
+    offset would cost float32 its digits. Where rows far off have moved the mean away from the
+    others, their median is subtracted. The scale is a power of two, so it costs none.
     """
 
     vectors: Vectors  # (n, d), all rows of the input
@@ -39,6 +47,12 @@ class SearchSpace:
     def dim(self) -> int:
         """Width of a vector, d."""
         return int(self.vectors.shape[1])
+
+    @property
+    def rounding(self) -> float:
+        """Up to what difference squared distances here may be one float32 distance of vectors."""
+        # 2**100 is as good as infinity, and has room left in float32.
+        return float(min(self.scale * TIED_SQUARES * self.scale, 2.0**100))
 
     def block(self, places: slice | NDArray[np.int32]) -> NDArray[np.float32]:
         """Return the centred, scaled vectors of some places, float32 (b, d)."""
@@ -154,10 +168,31 @@ def build_space(
     center = sums.sum(axis=0) / max(len(rows), 1)
     largest = 0.0
     if len(rows):
-        away = np.maximum(highs.max(axis=0) - center, center - lows.min(axis=0))
+        center = _center(vectors, rows, center, room)
+        low, high = lows.min(axis=0), highs.max(axis=0)
+        away = np.maximum(high - center, center - low)
+        varies = high > low
+        if away[~varies].max(initial=0.0) > ROUNDED_MEAN * away[varies].max(initial=0.0):
+            center = np.where(varies, center, low)
+            away[~varies] = 0.0
         largest = float(away.max())
     exponent = max(int(np.frexp(largest)[1]), -1000)
     return SearchSpace(vectors, rows, center, float(np.ldexp(1.0, -exponent)), room)
+
+
+def _center(
+    vectors: Vectors, rows: NDArray[np.int64], mean: NDArray[np.float64], room: Room
+) -> NDArray[np.float64]:
+    """Return the mean (d,), or the median of some rows if the mean is far from most of them."""
+    some = np.linspace(0, len(rows) - 1, min(len(rows), CENTER_ROWS)).astype(np.int64)
+    block = take_rows(vectors, rows[some], room)
+    points = block.astype(np.float64)
+    room.have_read(vectors, block)
+    median = np.median(points, axis=0)
+    points -= median
+    usual = float(np.median(np.einsum("ij,ij->i", points, points)))
+    moved = mean - median
+    return median if float(moved @ moved) > FAR_OFF**2 * usual else mean
 
 
 def _share(tasks: list[Task], n_threads: int) -> None:

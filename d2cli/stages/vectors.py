@@ -16,6 +16,10 @@ BLOCK_ROWS = 4096
 LARGEST = 1e37  # beyond it distances may not fit into float32, in wide vectors even below it
 LARGEST_DISTANCE = 3e38
 SMALLEST = 1e-30  # if all values are below it, float32 distances lose their digits
+# If no two rows differ by more, float32 distances, which end at 2**-149, hardly tell them apart.
+SMALLEST_DIFFERENCE = 2.0**-136
+TOO_ALIKE = f"no two rows differ by more than about {SMALLEST_DIFFERENCE:.0e}"
+SPREAD_THEM = "subtract what all rows have in common, then multiply by a constant"
 
 
 def vector_type(dtype: np.dtype[Any]) -> type[np.float32 | np.float64]:
