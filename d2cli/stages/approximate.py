@@ -30,11 +30,17 @@ class Source(Protocol):
     name : str
     effort : int
     layout : Layout
+    refines : bool
+        Whether neighbours of neighbours on the axes may be better candidates.
     """
 
     name: str
     effort: int
     layout: Layout
+
+    @property
+    def refines(self) -> bool:
+        """See above."""
 
     def try_harder(self) -> bool:
         """Raise the effort; False if it is at its end."""
@@ -88,8 +94,8 @@ class ApproximateIndex:
         """Return about the k nearest other places of each query, and their distances, (q, k) each.
 
         As `ExactIndex.search`, but a neighbour may be missed. If all places are asked for, the
-        neighbours of neighbours are looked at as well. The ``last`` search frees the source of
-        candidates as soon as it has them.
+        neighbours of neighbours are looked at as well, where the source ``refines``. The ``last``
+        search frees the source of candidates as soon as it has them.
         """
         slots = np.argsort(self.positions[queries], kind="stable")
         asked = self.positions[queries][slots]
@@ -118,7 +124,7 @@ class ApproximateIndex:
         share(f"searching {self.name}", self.source.tasks(asked, wanted, take))
         if last:
             self.source.give_up()
-        if len(asked) == self.space.n_places:
+        if len(asked) == self.space.n_places and self.source.refines:
             refined = np.empty_like(candidates)
 
             def refine(part: slice) -> None:

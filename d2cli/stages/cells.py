@@ -3,6 +3,9 @@
 Every row is compared with all rows of the cells nearest to it: rows side by side in the layout
 share them, so that each cell is one matrix product. What a task computes depends on its rows alone,
 so the result is the same with any number of threads.
+
+Where that does not find enough, candidates are compared closely: by whole vectors, centred on the
+cell. Axes may hide what tells neighbours apart, and far from their centre float32 squares do.
 """
 
 from collections.abc import Iterator
@@ -14,11 +17,14 @@ from d2cli.stages._neighbors import NearestSoFar, smallest_columns
 from d2cli.stages.approximate import Take
 from d2cli.stages.parallel import Task
 from d2cli.stages.partition import Layout
+from d2cli.stages.space import SearchSpace
 
 FIRST_EFFORT, LAST_EFFORT = 4, 128  # cells that a row is compared with
 ON_AXES, AS_THEY_ARE = 4, 2  # candidates for each neighbour wanted
 REACH, LEAST_REACH = 8, 128  # of a cell, so many nearest ones are considered for each probe
 PIECE = 2048  # positions searched between two looks at the stop flag
+CLOSE_PAIRS = 1 << 20  # positions times cells of a piece that is compared closely
+MIDDLE_ROWS = 16  # whose median is the centre of a cell: it is not moved by a row far off
 COLUMNS = 4096  # of a cell, in one matrix product: 32 MB at most
 
 
@@ -29,13 +35,20 @@ class CellSource:
     ----------
     layout : Layout
     last_effort : int
-        Cells probed at most.
+        Cells probed at most, unless compared closely.
+    space : SearchSpace, optional
+        Where the layout's places are. With it the effort does not end at ``last_effort``: from then
+        on cells are compared closely, in the end all of them.
     """
 
     name = "cells"
 
-    def __init__(self, layout: Layout, *, last_effort: int = LAST_EFFORT) -> None:
+    def __init__(
+        self, layout: Layout, *, last_effort: int = LAST_EFFORT, space: SearchSpace | None = None
+    ) -> None:
         self.layout = layout
+        self.space = space
+        self.closely = False
         self.effort = FIRST_EFFORT
         self.last_effort = min(last_effort, layout.n_cells)
         self.norms = np.empty(len(layout.points), dtype=np.float32)
@@ -46,25 +59,41 @@ class CellSource:
         self.center_norms = np.einsum("ij,ij->i", layout.centers, layout.centers)
 
     def try_harder(self) -> bool:
-        """Probe half as many cells again; False if that are all, or the most allowed."""
+        """Probe half as many cells again; False if that are all, or the most allowed.
+
+        If more may be done, begin anew and compare closely.
+        """
         if self.effort >= self.last_effort:
-            return False
+            if self.closely or self.space is None:
+                return False
+            self.closely, self.last_effort = True, self.layout.n_cells
+            self.effort = min(FIRST_EFFORT, self.last_effort)
+            return True
         self.effort = min(self.effort * 3 // 2, self.last_effort)
         return True
 
+    @property
+    def refines(self) -> bool:
+        """Whether neighbours of neighbours on the axes are better: not than those seen closely."""
+        return not self.closely
+
     def wanted(self, k: int, *, narrowed: bool) -> int:
         """Return more on axes, where true distances have to decide."""
+        narrowed = narrowed and not self.closely
         return ON_AXES * k if narrowed else AS_THEY_ARE * k
 
     def tasks(self, asked: NDArray[np.int32], wanted: int, take: Take) -> list[Task]:
         """See `d2cli.stages.approximate.Source`."""
+        size = PIECE
+        if self.closely:
+            size = max(min(PIECE, CLOSE_PAIRS // self.effort), 1)
 
         def scan(start: int) -> Iterator[int]:
-            part = slice(start, min(start + PIECE, len(asked)))
+            part = slice(start, min(start + size, len(asked)))
             take(part, self._scan(asked[part], wanted))
             yield part.stop - part.start
 
-        return [scan(start) for start in range(0, len(asked), PIECE)]
+        return [scan(start) for start in range(0, len(asked), size)]
 
     def give_up(self) -> None:
         """Keep everything: it is the layout's."""
@@ -75,13 +104,18 @@ class CellSource:
         points = layout.room.take(layout.points, asked)
         probes = min(self.effort, layout.n_cells)
         around = self._around(asked, probes)
-        nearest = around[
-            smallest_columns(
-                points @ np.ascontiguousarray(layout.centers[around].T),
-                self.center_norms[around],
-                probes,
-            )
-        ]
+        if probes == layout.n_cells:
+            nearest = np.broadcast_to(around, (len(asked), probes))
+        else:
+            nearest = around[
+                smallest_columns(
+                    points @ np.ascontiguousarray(layout.centers[around].T),
+                    self.center_norms[around],
+                    probes,
+                )
+            ]
+        if self.closely and self.space is not None:
+            points = self.space.block(layout.places[asked])
         by_cell = np.argsort(nearest, axis=None, kind="stable")
         cells, first = np.unique(nearest.ravel()[by_cell], return_index=True)
         best = NearestSoFar(len(asked), wanted)
@@ -89,10 +123,14 @@ class CellSource:
             slots = pairs.astype(np.int32)
             queries, end = points[slots], int(layout.starts[cell + 1])
             for start in range(int(layout.starts[cell]), end, COLUMNS):
-                targets = slice(start, min(start + COLUMNS, end))
-                products = queries @ layout.points[targets].T
-                layout.room.have_read(layout.points, layout.points[targets])
-                best.merge(products, self.norms[targets], slots, asked, start)
+                part = slice(start, min(start + COLUMNS, end))
+                if self.closely and self.space is not None:
+                    found = _compare_closely(queries, self.space.block(layout.places[part]))
+                else:
+                    targets = layout.points[part]
+                    found = queries @ targets.T, self.norms[part]
+                    layout.room.have_read(layout.points, targets)
+                best.merge(*found, slots, asked, start)
         return best.finish()
 
     def _around(self, asked: NDArray[np.int32], probes: int) -> NDArray[np.int32]:
@@ -106,3 +144,17 @@ class CellSource:
             layout.centers[own] @ np.ascontiguousarray(layout.centers.T), self.center_norms, reach
         )
         return np.unique(near)
+
+
+def _compare_closely(
+    queries: NDArray[np.float32], targets: NDArray[np.float32]
+) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Return products (q, t) and norms (t,), so that ``norm - 2 product`` is a squared distance.
+
+    All of it, so that targets of different cells compare.
+    """
+    middle = np.median(targets[:: -(-len(targets) // MIDDLE_ROWS)], axis=0)
+    queries, targets = queries - middle, targets - middle
+    products = queries @ targets.T
+    products -= np.einsum("ij,ij->i", queries, queries)[:, None] / 2
+    return products, np.einsum("ij,ij->i", targets, targets)

@@ -13,7 +13,7 @@ from d2cli.params import GraphParams
 from d2cli.stages._neighbors import spread_to_twins
 from d2cli.stages.adjacency import Adjacency, undirected
 from d2cli.stages.approximate import ApproximateIndex
-from d2cli.stages.cells import LAST_EFFORT, CellSource
+from d2cli.stages.cells import CellSource
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.groups import Groups
 from d2cli.stages.hnsw import HnswSource
@@ -264,8 +264,11 @@ def _approximate_index(
     how: Any = {"n_threads": n_threads, "on_progress": on_progress}
     layout = _lay_out(space, params.seed, **how)
     if params.backend in ("cells", "fast"):
-        most = LAST_EFFORT if params.backend == "cells" else MOST_PROBES_OF_FAST
-        index = ApproximateIndex(space, CellSource(layout, last_effort=most))
+        if params.backend == "cells":
+            source = CellSource(layout, space=space)
+        else:
+            source = CellSource(layout, last_effort=MOST_PROBES_OF_FAST)
+        index = ApproximateIndex(space, source)
         recall = raise_effort(index, k, check, n_threads=n_threads)
         if recall.reached or params.backend == "cells":
             return index

@@ -41,6 +41,7 @@ class HnswSource:
     """
 
     name = "hnsw"
+    refines = True
 
     def __init__(
         self,

@@ -12,11 +12,14 @@ SAMPLE_ROWS = 20_000  # that the axes are fitted to
 KEPT_VARIANCE = 0.84
 NARROW = 128  # vectors up to this width are searched as they are
 WIDEST = 4096  # above it, the covariance costs more than the search saves
+FAR_OFF = 100.0  # times the usual squared length: a few such rows would have all axes to themselves
 LEAST_SAVING = 0.5  # axes must be at most this share of the width to pay
 
 
 def principal_axes(space: SearchSpace, *, seed: int) -> NDArray[np.float32] | None:
     """Return the axes that keep 84 % of the variance of a sample, or None if that does not pay.
+
+    Rows more than ten times as far from the centre as usual are left out of the sample.
 
     Parameters
     ----------
@@ -36,10 +39,10 @@ def principal_axes(space: SearchSpace, *, seed: int) -> NDArray[np.float32] | No
     rng = np.random.default_rng(seed)
     size = min(SAMPLE_ROWS, space.n_places)
     sample = np.sort(rng.choice(space.n_places, size, replace=False)).astype(np.int32)
-    covariance = np.zeros((space.dim, space.dim))
-    for start in range(0, size, BLOCK_ROWS):
-        block = space.block(sample[start : start + BLOCK_ROWS])
-        covariance += block.T @ block
+    covariance, lengths = _covariance(space, sample)
+    usual = lengths <= FAR_OFF * np.median(lengths)
+    if not usual.all():
+        covariance, _ = _covariance(space, sample[usual])
     spread, axes = np.linalg.eigh(covariance)
     spread, axes = np.maximum(spread[::-1], 0), axes[:, ::-1]
     total = spread.sum()
@@ -50,6 +53,19 @@ def principal_axes(space: SearchSpace, *, seed: int) -> NDArray[np.float32] | No
     if width > LEAST_SAVING * space.dim:
         return None
     return np.ascontiguousarray(axes[:, :width], dtype=np.float32)
+
+
+def _covariance(
+    space: SearchSpace, sample: NDArray[np.int32]
+) -> tuple[NDArray[np.float64], NDArray[np.float32]]:
+    """Return the sum of outer products (d, d) of some places, and their squared lengths (s,)."""
+    covariance = np.zeros((space.dim, space.dim))
+    lengths = np.empty(len(sample), dtype=np.float32)
+    for start in range(0, len(sample), BLOCK_ROWS):
+        block = space.block(sample[start : start + BLOCK_ROWS])
+        covariance += block.T @ block
+        np.einsum("ij,ij->i", block, block, out=lengths[start : start + BLOCK_ROWS])
+    return covariance, lengths
 
 
 def project(
