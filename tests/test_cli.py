@@ -163,7 +163,7 @@ def test_a_missed_recall_target_is_said(tmp_path, d2, monkeypatch):
     assert "the target 0.999 was not reached; hnsw looked at 24 candidates a row" in err
     assert "below the target 0.999" in err
     cells = ("--backend", "cells", "--recall", 1, "-o", tmp_path / "c.parquet")
-    monkeypatch.setattr("d2cli.stages.graph.LAST_EFFORT", 4)
+    monkeypatch.setattr("d2cli.stages.cells.CellSource.try_harder", lambda _: False)
     code, _, err = d2("graph", tmp_path / "e.npy", *cells)
     assert code == 0
     assert "4 cells a row were searched; --backend fast goes on with hnsw" in err
