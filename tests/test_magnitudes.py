@@ -45,6 +45,8 @@ def every_column(test):
         np.linspace(-1, 1, N) * 1e308,
         HALVES * 1e300,
         HALVES * 1e-310,
+        np.ldexp(np.arange(N) % 3 - 1.0, -1074),
+        np.ldexp(np.arange(N) % 9 - 4.0, -1074),
     ):
         test = example(values=values)(test)
     quiet = [HealthCheck.function_scoped_fixture, HealthCheck.too_slow]

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 from d2cli.render.wording import printable
 
+SMALLEST_SPAN = 1e-300  # below it a power of 10 is no round number, or 0
+
 
 def safe(text: str) -> str:
     """Return text from anywhere as HTML or SVG shows it, also inside an attribute."""
@@ -24,6 +26,8 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
     span = high - low
     if not (span > 0 and math.isfinite(span)):
         return [low]
+    if span < SMALLEST_SPAN:
+        return [low, high]
     power = 10.0 ** math.floor(math.log10(span / most))
     for step in (power, 2 * power, 5 * power, 10 * power, 20 * power):
         first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
