@@ -128,6 +128,15 @@ def test_npz_members_are_joined_by_the_member_id(embeddings):
 # --- ids that do not match ------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("kind", [pa.string(), pa.dictionary("int8", "string")])
+def test_ids_in_the_same_order_need_no_matching(embeddings, kind):
+    write("loss.parquet", {"id": pa.array(names(range(SIZE))).cast(kind), "loss": np.arange(SIZE)})
+    sources, data = embed("emb.parquet")
+    ref = resolve("loss.parquet::loss", "difficulty", sources, None)
+    assert data.rows.rows_of(ref, SIZE) is None
+    assert difficulty_of("loss.parquet::loss").tolist() == list(range(SIZE))
+
+
 def test_missing_ids_are_refused_with_the_first_and_the_count(embeddings):
     present = [i for i in range(SIZE) if i not in (4, 9)]
     write("loss.parquet", {"id": names(present), "loss": [1.0] * len(present)})

@@ -73,7 +73,8 @@ class Rows:
             )
         return None
 
-    def _join(self, theirs: ColumnRef) -> NDArray[np.int64]:
+    def _join(self, theirs: ColumnRef) -> NDArray[np.int64] | None:
+        """Return the row of theirs for each row; None if they are in the same order."""
         import pyarrow.compute as pc
 
         other = read_labels(theirs)
@@ -88,6 +89,8 @@ class Rows:
                 f"{theirs.where}: ids are {other.type}, those of {self.name} are {self.ids.type}",
                 hint="store both as strings or both as integers; --id none matches by row",
             )
+        if other.equals(self.ids):  # no search among all of them, and no memory for it
+            return None
         found = pc.index_in(self.ids, value_set=other)
         if found.null_count:
             missing = np.asarray(found.is_null())
@@ -98,7 +101,10 @@ class Rows:
             )
             defect.add(0, missing)
             defect.refuse(theirs.where)
-        return np.asarray(found).astype(np.int64)
+        rows = np.asarray(found).astype(np.int64)
+        del found, other
+        pa.default_memory_pool().release_unused()
+        return rows
 
     def lookup(self, wanted: pa.Array, where: str) -> NDArray[np.int64]:
         """Return the rows of some ids.
