@@ -7,6 +7,7 @@ import typer
 from d2cli import options as opt
 from d2cli import options_study as study
 from d2cli.completion import columns, difficulties
+from d2cli.errors import ParameterError
 
 NeighborsList = Annotated[
     str,
@@ -46,6 +47,13 @@ Rate = Annotated[
         show_default=False,
     ),
 ]
+SelfTest = Annotated[
+    bool,
+    typer.Option(
+        "--self-test",
+        help="Check this installation instead of data, in seconds; exit code 1 if it is broken.",
+    ),
+]
 Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 for warnings, too.")]
 
 
@@ -61,6 +69,7 @@ def check(
     rate: Rate = None,
     seed: opt.Seed = opt.SEED,
     strict: Strict = False,
+    self_test: SelfTest = False,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
@@ -72,11 +81,20 @@ def check(
       d2 check train.parquet --difficulty aum --labels label --rate 0.9
       d2 check emb.npy --metric cosine -k 10,15 --max-memory 4G
       d2 check train.parquet --difficulty aum --strict --json > check.json
+      d2 check --self-test
 
     Bad rows, duplicates, dead axes, lengths, hubs, classes, and whether neighbors are alike in
     label and difficulty; far faster than pruning. fail: `d2 prune` would refuse these data, and the
     exit code is 3. warn: it would take them; look first.
     """
+    if self_test:
+        if source != "-":
+            raise ParameterError(
+                f"--self-test checks the installation, not {source}", hint="leave one of them out"
+            )
+        from d2cli import commands_self_test
+
+        return commands_self_test.self_test(as_json=json)
     from d2cli import commands, commands_check
 
     return commands_check.check(

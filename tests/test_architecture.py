@@ -47,7 +47,16 @@ LAYERS = {
     "commands_report": {"commands", "files", "pipeline", "render"},
     "cli_artifacts": {"options", "options_artifacts", "commands_artifacts"},
     "cli_cache": {"options", "quantities", "commands_artifacts"},
-    "cli_check": {"completion", "options", "options_study", "commands", "commands_check"},
+    "commands_self_test": {"display", "files", "pipeline", "render", "stages"},
+    "cli_check": {
+        "completion",
+        "errors",
+        "options",
+        "options_study",
+        "commands",
+        "commands_check",
+        "commands_self_test",
+    },
     "cli_export": {"options", "options_export", "commands", "commands_export"},
     "cli_report": {"completion", "options", "commands", "commands_report"},
     "cli": {

@@ -32,7 +32,7 @@ from d2cli.stages.verdicts import (
     failed,
     marked_rows,
     passed,
-    worst,
+    tell_checks,
 )
 
 USUAL_NEIGHBORS = GraphParams().n_neighbors
@@ -183,22 +183,7 @@ def run_check(
         "metric": params.metric,
         "neighbors": params.looked_at,
         "seed": params.seed,
-        "verdict": worst(found.checks),
-        "counts": {
-            verdict: sum(check.verdict == verdict for check in found.checks)
-            for verdict in ("pass", "warn", "fail")
-        },
-        "checks": [
-            {
-                "name": check.name,
-                "verdict": check.verdict,
-                "found": check.found,
-                "advice": check.advice,
-                "figures": check.figures,
-            }
-            for check in found.checks
-        ],
-        "left_out": [{"name": one.name, "reason": one.reason} for one in found.left_out],
+        **tell_checks(found.checks, found.left_out),
     }
 
 

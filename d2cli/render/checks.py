@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 CHECK_KIND = "d2 check"
+SELF_TEST_KIND = "d2 self-test"
 WIDTH = 80
 ADVICE = "-> "
 
@@ -21,11 +22,11 @@ def check_lines(found: dict[str, Any], *, escape: Callable[[str], str]) -> list[
     Parameters
     ----------
     found : dict
-        As `d2cli.pipeline.check.run_check` returns it.
+        As `d2cli.pipeline.check.run_check` or `d2cli.pipeline.self_test` returns it.
     escape : callable
         Makes text from the data safe to print.
     """
-    what = (
+    what = found.get("versions") or (
         f"{found['source']}: {found['n_rows']:,} rows x {found['width']:,}, {found['dtype']}, "
         f"by {found['metric']}"
     )

@@ -4,7 +4,7 @@
 without a look.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -72,6 +72,28 @@ def worst(checks: Iterable[Check]) -> Verdict:
     """Return the worst verdict; "pass" if there is no check."""
     verdicts = {check.verdict for check in checks}
     return "fail" if "fail" in verdicts else "warn" if "warn" in verdicts else "pass"
+
+
+def tell_checks(checks: Sequence[Check], left_out: Sequence[LeftOut] = ()) -> dict[str, Any]:
+    """Return checks as JSON values: verdict, counts, checks, left_out."""
+    return {
+        "verdict": worst(checks),
+        "counts": {
+            verdict: sum(check.verdict == verdict for check in checks)
+            for verdict in ("pass", "warn", "fail")
+        },
+        "checks": [
+            {
+                "name": check.name,
+                "verdict": check.verdict,
+                "found": check.found,
+                "advice": check.advice,
+                "figures": check.figures,
+            }
+            for check in checks
+        ],
+        "left_out": [{"name": one.name, "reason": one.reason} for one in left_out],
+    }
 
 
 def marked_rows(marks: NDArray[np.bool_]) -> tuple[str, dict[str, Any]]:
