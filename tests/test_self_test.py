@@ -145,8 +145,10 @@ def portable(tmp_path_factory):
     """A folder with hnswlib as compiled for any processor of this kind."""
     folder = tmp_path_factory.mktemp("portable")
     subprocess.run(
-        [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-cache-dir"]
-        + ["--no-binary", "hnswlib", "--target", str(folder), f"hnswlib=={version('hnswlib')}"],
+        [
+            *(sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--no-cache-dir"),
+            *("--no-binary", "hnswlib", "--target", folder, f"hnswlib=={version('hnswlib')}"),
+        ],
         env={**os.environ, "HNSWLIB_NO_NATIVE": "1"},
         check=True,
         timeout=600,
