@@ -3,13 +3,12 @@
 import errno
 import os
 import select
-import signal
 import sys
 from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from d2cli import config
+from d2cli import config, interrupts
 from d2cli.errors import D2Error, ParameterError, ReaderGone, ResourceError
 
 
@@ -26,14 +25,6 @@ class _NoPandas:
             raise ModuleNotFoundError("pandas is left out", name=name)
 
 
-class _Terminated(BaseException):
-    """SIGTERM arrived."""
-
-
-def _on_sigterm(signum: int, frame: object) -> None:
-    raise _Terminated
-
-
 def main(arguments: list[str] | None = None) -> None:
     """Run a command line and exit.
 
@@ -42,18 +33,16 @@ def main(arguments: list[str] | None = None) -> None:
     arguments : list of str, optional
         Without the program's name; ``sys.argv[1:]`` if left out.
     """
-    if arguments is None:  # else the process is not ours alone
+    alone = arguments is None  # else the process is not ours alone
+    if arguments is None:
         sys.meta_path.insert(0, _NoPandas())
         arguments = sys.argv[1:]
     _open_closed_streams()
     # One BLAS thread a task: d2 runs the tasks in parallel itself.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
-    previous = signal.signal(signal.SIGTERM, _on_sigterm)
-    try:
+    with interrupts.answered(alone=alone):
         code = _run(arguments or ["--help"])
-    finally:
-        signal.signal(signal.SIGTERM, previous)
     sys.exit(code)
 
 
@@ -64,7 +53,7 @@ def _run(arguments: list[str]) -> int:
         return _refuse(error)
     except KeyboardInterrupt:
         return 130
-    except _Terminated:
+    except interrupts.Terminated:
         return 143
     except MemoryError as error:
         message = f"out of memory: {error}".rstrip(": ")

@@ -7,12 +7,17 @@ Text from the data (paths, columns, ids) is printed as it is, control characters
 import contextlib
 import os
 import sys
+import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any, TypeAlias
 
+from d2cli import interrupts
 from d2cli.errors import D2Error
 from d2cli.files.addresses import redact
 from d2cli.stages.parallel import Progress, no_progress
+
+LOG_SECONDS = 60.0  # between two lines of progress where there is no bar
 
 
 def _on_terminal() -> bool:
@@ -154,18 +159,63 @@ def pace_text(speed: float | None, seconds_left: float | None) -> str:
             break
     if not seconds_left:
         return f"{rate}/s"
-    minutes, seconds = divmod(round(seconds_left), 60)
+    return f"{rate}/s, {_clock(seconds_left)} left"
+
+
+def _clock(seconds: float) -> str:
+    minutes, seconds = divmod(round(seconds), 60)
     hours, minutes = divmod(minutes, 60)
-    clock = f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
-    return f"{rate}/s, {clock} left"
+    return f"{hours}:{minutes:02}:{seconds:02}" if hours else f"{minutes}:{seconds:02}"
 
 
 @contextlib.contextmanager
 def progress(*, quiet: bool) -> Iterator[Progress]:
-    """Show a bar per phase on a terminal; elsewhere, or when quiet, show nothing."""
-    if quiet or not _on_terminal() or os.environ.get("TERM") == "dumb":
+    """Show a bar per phase on a terminal, elsewhere a line per minute; nothing when quiet."""
+    if quiet:
         yield no_progress
         return
+    with _bars() if _on_terminal() and os.environ.get("TERM") != "dumb" else _lines() as show:
+        yield show
+
+
+@contextlib.contextmanager
+def _lines() -> Iterator[Progress]:
+    """Print a line every ``LOG_SECONDS``: time since the start, phase, done of total, pace."""
+    start, over = time.monotonic(), threading.Event()
+    phase, begun, done, total = "", start, 0, 0
+
+    def show(now_phase: str, now_done: int, now_total: int) -> None:
+        nonlocal phase, begun, done, total
+        if now_phase != phase:
+            phase, begun = now_phase, time.monotonic()
+        done, total = now_done, now_total
+
+    def log() -> None:
+        while not over.wait(LOG_SECONDS):
+            now = time.monotonic()
+            line = f"{_clock(now - start)} {phase or 'at work'}"
+            if total:
+                speed = done / max(now - begun, 1e-9)
+                pace = pace_text(speed, (total - done) / speed if speed else None)
+                line += f": {done:,} of {total:,}" + (f", {pace}" if pace else "")
+            _print(line)
+
+    thread = threading.Thread(target=log, name="d2-progress", daemon=True)
+    thread.start()
+    try:
+        yield show
+    finally:
+        over.set()
+        thread.join()
+
+
+def _clear_line() -> None:
+    """Remove what is left of a bar, and show the cursor again."""
+    os.write(2, b"\r\x1b[2K\x1b[?25h")
+
+
+@contextlib.contextmanager
+def _bars() -> Iterator[Progress]:
     from rich.console import Console
     from rich.progress import BarColumn, MofNCompleteColumn, ProgressColumn, TextColumn
     from rich.progress import Progress as Bars
@@ -185,7 +235,8 @@ def progress(*, quiet: bool) -> Iterator[Progress]:
         MofNCompleteColumn(),
         Pace(),
     )
-    with Bars(*columns, console=Console(stderr=True), transient=True) as bars:
+    bars = Bars(*columns, console=Console(stderr=True), transient=True)
+    with interrupts.undone_by(_clear_line), bars:
         phases: dict[str, Any] = {}
 
         def show(phase: str, done: int, total: int) -> None:

@@ -12,13 +12,23 @@ ROOT = Path(d2cli.__file__).parent
 # The layers, and the parts of the project that each may import. This table is their documentation.
 LAYERS = {
     "errors": set(),
+    "interrupts": set(),
     "config": {"errors"},
     "params": {"errors"},
     "precedence": set(),
     "quantities": {"errors"},
     "stages": {"errors", "params", "stages"},
     "render": {"quantities", "stages", "render"},
-    "files": {"errors", "params", "quantities", "stages", "render", "files", "__init__"},
+    "files": {
+        "errors",
+        "interrupts",
+        "params",
+        "quantities",
+        "stages",
+        "render",
+        "files",
+        "__init__",
+    },
     "pipeline": {"errors", "params", "quantities", "stages", "render", "files", "pipeline"},
     "api": {"errors", "params", "stages"},
     "footers": set(),
@@ -29,7 +39,7 @@ LAYERS = {
     "options": {"completion", "errors", "params", "quantities"},
     "options_study": {"completion", "errors", "params", "options"},
     "cli_study": {"params", "options", "options_study", "commands"},
-    "display": {"errors", "stages", "render", "files"},
+    "display": {"errors", "interrupts", "stages", "render", "files"},
     "commands": {"config", "errors", "params", "files", "pipeline", "display", "render"},
     "options_artifacts": {"completion"},
     "options_export": {"completion"},
@@ -73,7 +83,7 @@ LAYERS = {
         "cli_report",
         "cli_study",
     },
-    "__main__": {"cli", "cli_completion", "config", "errors", "display", "files"},
+    "__main__": {"cli", "cli_completion", "config", "errors", "display", "files", "interrupts"},
     "__init__": {"api", "errors"},
 }
 

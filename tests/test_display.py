@@ -1,6 +1,7 @@
 """What progress says of pace."""
 
 import re
+import time
 
 import pytest
 
@@ -42,3 +43,26 @@ def test_elsewhere_nothing_is_shown(monkeypatch, capsys):
         with display.progress(quiet=quiet) as tell:
             tell("projecting", 1, 2)
     assert capsys.readouterr().err == ""
+
+
+def test_elsewhere_long_runs_tell_a_line_now_and_then(monkeypatch, capsys):
+    monkeypatch.setattr(display, "_on_terminal", lambda: False)
+    monkeypatch.setattr(display, "LOG_SECONDS", 0.02)
+    with display.progress(quiet=False) as tell:
+        time.sleep(0.1)
+        tell("exact search", 1000, 20_000)
+        time.sleep(0.2)
+        tell("reading", 0, 0)
+        time.sleep(0.2)
+    time.sleep(0.05)
+    lines = capsys.readouterr().err.splitlines()
+    assert lines[0] == "0:00 at work"
+    pattern = r"0:00 exact search: 1,000 of 20,000, [\d.]+k?/s, \d+:\d\d left"
+    assert any(re.fullmatch(pattern, line) for line in lines), lines
+    assert lines[-1] in ("0:00 reading", "0:01 reading")
+    time.sleep(0.05)
+    assert capsys.readouterr().err == ""
+
+
+def test_a_line_a_minute_is_what_users_get():
+    assert display.LOG_SECONDS == 60

@@ -10,9 +10,11 @@ import secrets
 import sys
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO, NoReturn
 
+from d2cli import interrupts
 from d2cli.errors import ParameterError, ReaderGone, ResourceError
 from d2cli.files.paths import exists, is_file
 from d2cli.files.remote import Place, Remote
@@ -55,8 +57,9 @@ def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
             return
         _sweep(target.parent)
         temporary, file = create_locked(target)
+        remove = partial(temporary.unlink, missing_ok=True)
         try:
-            with file:
+            with interrupts.undone_by(remove), file:
                 write(file)
                 file.flush()
                 os.fsync(file.fileno())
@@ -64,7 +67,7 @@ def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
                     os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
                 temporary.replace(target)
         except BaseException:
-            temporary.unlink(missing_ok=True)
+            remove()
             raise
         _sync_folder(target.parent)
     except OSError as error:
