@@ -543,6 +543,23 @@ def test_what_a_killed_writer_left_is_swept_and_a_live_one_left_alone(folder):
     assert listing(folder) == [".live.d2tmp", "out"]
 
 
+def test_what_a_writer_left_that_was_killed_at_its_first_or_last_step_is_swept(folder, monkeypatch):
+    (folder / ".begun.d2tmp").mkdir()
+    write_folder(folder / "out", put("one"))
+    assert listing(folder) == ["out"]
+
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Path, "unlink", killed)
+    with pytest.raises(KeyboardInterrupt):
+        write_folder(folder / "out", put("two"))
+    monkeypatch.undo()
+    assert len(listing(folder)) == 2  # the old folder, on its way out
+    write_folder(folder / "out", put("two"))
+    assert listing(folder) == ["out"]
+
+
 def test_files_of_others_keep_a_folder_from_being_replaced(folder):
     (folder / "theirs").mkdir()
     check_folder(folder / "theirs", [])  # empty

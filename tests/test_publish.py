@@ -2,6 +2,7 @@
 
 import fcntl
 import os
+import shutil
 import stat
 import subprocess
 import sys
@@ -103,8 +104,34 @@ except ResourceError as error:
         [sys.executable, "-c", code, str(old)], capture_output=True, text=True, check=True
     )
 
-    assert done.stdout == f"5 {old}: cannot be written: File too large\n"
+    assert done.stdout == f"5 {old}: cannot be written: File too large; 5.0 kB are needed\n"
     assert old.read_bytes() == b"old"
+    assert listing(old.parent) == ["out"]
+
+
+def test_a_full_disk_is_told_with_what_is_needed_before_anything_is_written(old, monkeypatch):
+    usage = shutil.disk_usage(old)._replace(free=300)
+    monkeypatch.setattr(shutil, "disk_usage", lambda folder: usage)
+
+    with pytest.raises(ResourceError) as caught:
+        write_bytes(old, bytes(2000))
+
+    assert caught.value.message == (
+        f"{old}: cannot be written: No space left on device; 2.0 kB are needed, 300 B are free"
+    )
+    assert old.read_bytes() == b"old"
+    assert listing(old.parent) == ["out"]
+
+
+def test_a_stream_tells_how_much_did_not_suffice(old):
+    def write(file):
+        file.write(bytes(40_000))
+        file.flush()
+        raise OSError(28, "No space left on device")
+
+    with pytest.raises(ResourceError, match=r"device; more than 40 kB are needed, [\d.]+ .B are"):
+        write_atomically(old, write)
+
     assert listing(old.parent) == ["out"]
 
 

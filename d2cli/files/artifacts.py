@@ -200,6 +200,7 @@ def write_artifact(path: Place, artifact: Artifact) -> Artifact:
             write_page_checksum=True,
             row_group_size=GROUP_ROWS,
         ),
+        size=table.nbytes,
     )
     return replace(artifact, name=str(path))
 

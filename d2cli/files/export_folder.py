@@ -12,12 +12,14 @@ import os
 import secrets
 import shutil
 from collections.abc import Callable, Iterable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import BinaryIO
 
+from d2cli import interrupts
 from d2cli.errors import ParameterError, ResourceError
 from d2cli.files.digests import digest_json
-from d2cli.files.publish import SUFFIX, _sync_folder, create_locked
+from d2cli.files.publish import SUFFIX, _sync_folder, create_locked, not_written
 
 try:
     import fcntl
@@ -43,20 +45,21 @@ def write_folder(path: Path, build: Callable[[Path], None]) -> None:
     ResourceError
         If the disk is full or the folder cannot be written; names the path.
     """
-    target = Path(os.path.realpath(path))
+    target, written = Path(os.path.realpath(path)), 0
     try:
         _sweep(target.parent)
         with _building(target) as made:
-            build(made)
-            _finish(made)
-            _put(made, target)
+            try:
+                build(made)
+                _finish(made)
+                _put(made, target)
+            except OSError:
+                with contextlib.suppress(OSError):
+                    written = sum(_contents(made).values())
+                raise
         _sync_folder(target.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ResourceError(
-            f"{path}: cannot be written: {reason}",
-            hint="nothing was changed; free some space, or name another place",
-        ) from error
+        raise not_written(path, error, written=written) from error
 
 
 @contextlib.contextmanager
@@ -64,16 +67,30 @@ def _building(target: Path) -> Iterator[Path]:
     """Make a new folder beside the target, with its seal locked; its name is free afterwards."""
     made, lock = create_locked(target, _open_folder)
     try:
-        with lock:
+        with interrupts.undone_by(partial(_remove, made)), lock:
             yield made
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        _remove(made)
 
 
 def _open_folder(path: Path) -> BinaryIO:
     """Make a new folder and open its seal."""
-    path.mkdir()
-    return (path / SEAL).open("xb")
+    while True:
+        path.mkdir()
+        with contextlib.suppress(FileNotFoundError):  # swept by another run, for it was empty
+            return (path / SEAL).open("xb")
+
+
+def _remove(folder: Path) -> None:
+    """Remove a folder as far as possible, its seal last: by it, what is left is known as ours."""
+    with contextlib.suppress(OSError):
+        inside = sorted(folder.iterdir(), key=lambda path: path.name.startswith(SEAL))
+        for path in inside:
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path)
+            else:
+                path.unlink()
+        folder.rmdir()
 
 
 def _finish(folder: Path) -> None:
@@ -114,7 +131,7 @@ def _put(made: Path, target: Path) -> None:
     except BaseException:
         old.rename(target)
         raise
-    shutil.rmtree(old, ignore_errors=True)
+    _remove(old)
 
 
 def _exchange(one: Path, other: Path) -> bool:
@@ -134,7 +151,10 @@ def _sweep(folder: Path) -> None:
     for path in folder.glob(f".*{SUFFIX}/{SEAL}*"):
         with contextlib.suppress(OSError), path.open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            shutil.rmtree(path.parent, ignore_errors=True)
+            _remove(path.parent)
+    for path in folder.glob(f".*{SUFFIX}/"):
+        with contextlib.suppress(OSError):
+            path.rmdir()  # which only removes it if it is empty
 
 
 def check_folder(path: Path, inputs: Iterable[Path]) -> None:

@@ -5,8 +5,10 @@ one from what a kill left behind, and sweeps the latter.
 """
 
 import contextlib
+import errno
 import os
 import secrets
+import shutil
 import sys
 from collections.abc import Callable, Iterable
 from fnmatch import fnmatch
@@ -19,6 +21,7 @@ from d2cli.errors import ParameterError, ReaderGone, ResourceError
 from d2cli.files.paths import exists, is_file
 from d2cli.files.remote import Place, Remote
 from d2cli.files.remote_folders import may_hold
+from d2cli.quantities import size_text
 
 try:
     import fcntl
@@ -27,9 +30,12 @@ except ImportError:  # pragma: no cover - not on this platform: nothing is swept
 
 SHARDS = (".parquet", ".pq", ".arrow", ".npy", ".npz")  # what a folder of data may consist of
 SUFFIX = ".d2tmp"
+NO_ROOM = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
+def write_atomically(
+    path: Place, write: Callable[[BinaryIO], None], *, size: int | None = None
+) -> None:
     """Replace a file by what ``write`` writes, or leave it as it was.
 
     A link is followed: its target is replaced. A device or pipe is written to directly, until its
@@ -40,22 +46,26 @@ def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
     path : Path or Remote
     write : callable
         Takes a binary file opened for writing.
+    size : int, optional
+        Bytes that it will write, or a little less, where that is known.
 
     Raises
     ------
     ResourceError
-        If the disk is full or the file cannot be written; names the path.
+        If the disk is full or the file cannot be written; names the path and, where there is too
+        little space, how much is needed.
     """
     if isinstance(path, Remote):
         path.publish(write)
         return
-    target = Path(os.path.realpath(path))
+    target, written = Path(os.path.realpath(path)), 0
     try:
         if is_device(path):
             with contextlib.suppress(BrokenPipeError), path.open("wb") as device:
                 write(device)
             return
         _sweep(target.parent)
+        _refuse_full_disk(target.parent, size)
         temporary, file = create_locked(target)
         remove = partial(temporary.unlink, missing_ok=True)
         try:
@@ -67,15 +77,51 @@ def write_atomically(path: Place, write: Callable[[BinaryIO], None]) -> None:
                     os.fchmod(file.fileno(), target.stat().st_mode & 0o7777)
                 temporary.replace(target)
         except BaseException:
+            with contextlib.suppress(OSError):
+                written = temporary.stat().st_size
             remove()
             raise
         _sync_folder(target.parent)
     except OSError as error:
-        reason = error.strerror or str(error)
-        raise ResourceError(
-            f"{path}: cannot be written: {reason}",
-            hint="nothing was changed; free some space, or name another place",
-        ) from error
+        raise not_written(path, error, size=size, written=written) from error
+
+
+def _refuse_full_disk(folder: Path, size: int | None) -> None:
+    """Raise OSError if a file of that size has no room."""
+    free = None
+    with contextlib.suppress(OSError):
+        free = shutil.disk_usage(folder).free
+    if size is not None and free is not None and free < size:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def not_written(
+    path: Place, error: OSError, *, size: int | None = None, written: int = 0
+) -> ResourceError:
+    """Return the error of an output that could not be written.
+
+    Parameters
+    ----------
+    path : Path or Remote
+    error : OSError
+    size : int, optional
+        Bytes that are needed, where that is known.
+    written : int
+        Bytes that there was room for.
+    """
+    message = f"{path}: cannot be written: {error.strerror or error}"
+    if error.errno in NO_ROOM and (size is not None or written):
+        if size is not None and size >= written:
+            message += f"; {size_text(size)} are needed"
+        elif written:
+            message += f"; more than {size_text(written)} are needed"
+        if error.errno != errno.EFBIG:
+            with contextlib.suppress(OSError):
+                free = shutil.disk_usage(Path(os.path.realpath(str(path))).parent).free
+                message += f", {size_text(free)} are free"
+    return ResourceError(
+        message, hint="nothing was changed; free some space, or name another place"
+    )
 
 
 def is_device(path: Place) -> bool:
@@ -96,7 +142,7 @@ def write_bytes(path: Place, data: bytes) -> bool:
     with contextlib.suppress(OSError):
         if target.is_file() and target.stat().st_size == len(data) and target.read_bytes() == data:
             return False
-    write_atomically(path, lambda file: _write_all(file, data))
+    write_atomically(path, lambda file: _write_all(file, data), size=len(data))
     return True
 
 
