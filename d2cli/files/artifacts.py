@@ -113,7 +113,8 @@ def seal(
     }
     table = table.combine_chunks().replace_schema_metadata(None)
     meta["digest"] = _digest(meta, table)
-    return Artifact(f"the {kind}", meta, table)
+    # As it will be read again, so that a report is the same whether or not it was made on the way.
+    return Artifact(f"the {kind}", json.loads(canonical_json(meta)), table)
 
 
 def library_versions() -> dict[str, str]:
@@ -391,6 +392,8 @@ def _read_table(ref: str | Place, name: str, kind: str) -> pa.Table:
             table.validate(full=True)
             return table
     except (pa.ArrowException, OSError, ValueError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # the system's, not the format's
+            raise InputError(f"{name}: cannot be read: {os.strerror(error.errno)}") from error
         first_line = (str(error).splitlines() or [""])[0]
         raise DamagedError(
             f"{name}: is damaged or cut short: {first_line}", hint="make it again"

@@ -2,6 +2,7 @@
 
 import io
 import mmap
+import os
 import tempfile
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -12,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import ResourceError
+from d2cli.quantities import size_text
 from d2cli.stages.room import release
 
 BLOCK_BYTES = 16 << 20  # of reordered rows
@@ -43,9 +45,14 @@ def in_order(
     ResourceError
         If there is no room for the scratch file.
     """
+    kept = 0
     try:
         with tempfile.TemporaryFile(dir=folder) as file:
-            offsets, starts = _store(file, batches, schema)
+            try:
+                offsets, starts = _store(file, batches, schema)
+            except OSError:
+                kept = os.fstat(file.fileno()).st_size
+                raise
             if starts[-1]:
                 data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
                 at_once = max(BLOCK_BYTES * int(starts[-1]) // max(len(data), 1), 1)
@@ -54,9 +61,10 @@ def in_order(
                     yield from _gather(data, offsets, starts, block, schema)
                     release(data)
     except OSError as error:
+        needed = f"; more than {size_text(kept)} are needed" if kept else ""
         raise ResourceError(
             f"{folder or tempfile.gettempdir()}: the rows cannot be kept there: "
-            f"{error.strerror or error}",
+            f"{error.strerror or error}{needed}",
             hint="free some space, name another folder with TMPDIR, or leave out --order rank",
         ) from error
 

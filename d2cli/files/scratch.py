@@ -121,7 +121,8 @@ class _RowsOnDisk:
         except OSError as error:
             self.file.close()
             raise ResourceError(
-                f"{self.folder}: the vectors cannot be kept there: {error.strerror}",
+                f"{self.folder}: the vectors cannot be kept there: {error.strerror}; "
+                f"{size_text(self.shape[0] * self.shape[1] * self.dtype.itemsize)} are needed",
                 hint="free some space, name another folder with TMPDIR, or raise --max-memory",
             ) from error
 
