@@ -127,15 +127,13 @@ def tree(folder):
     Of reports, all but what each stage took on that very run.
     """
     found = {}
-    for root, folders, files in os.walk(folder):
-        for name in [*files, *(f for f in folders if f.startswith("."))]:
-            path = os.path.join(root, name)
-            if name.endswith(NOISE):
-                continue
-            with contextlib.suppress(OSError):
-                data = b"" if os.path.isdir(path) else Path(path).read_bytes()
-                data = TOOK.sub(b"", data) if name.endswith((".json", ".md")) else data
-                found[os.path.relpath(path, folder)] = hashlib.blake2b(data).hexdigest()[:16]
+    for path in Path(folder).rglob("*"):
+        if path.name.endswith(NOISE) or (path.is_dir() and not path.name.startswith(".")):
+            continue
+        with contextlib.suppress(OSError):
+            data = b"" if path.is_dir() else path.read_bytes()
+            data = TOOK.sub(b"", data) if path.suffix in (".json", ".md") else data
+            found[str(path.relative_to(folder))] = hashlib.blake2b(data).hexdigest()[:16]
     return found
 
 

@@ -31,10 +31,8 @@ def look(scenario, stage, folder, had_old):
     now = of_outputs(scenario, children.tree(folder))
     new = of_outputs(scenario, stage.whole[scenario.name])
     old = of_outputs(scenario, stage.old[scenario.name]) if had_old else {}
-    for output in scenario.outputs:
-        if now[output] not in (new[output], old.get(output, {})):
-            wrong.append(f"torn: {output} is neither old nor new")
-    return wrong
+    torn = [o for o in scenario.outputs if now[o] not in (new[o], old.get(o, {}))]
+    return wrong + [f"torn: {output} is neither old nor new" for output in torn]
 
 
 def trial(stage, figures, seed):

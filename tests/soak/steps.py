@@ -93,10 +93,19 @@ def _patch(what, kinds):
     before(fcntl, "flock")
     _Raw.step = staticmethod(step)
 
-    real_open, own = pathlib.Path.open, os.getcwd() + os.sep
+    open_path = _opener()
+    pathlib.Path.open = open_path
+    pathlib.Path.read_bytes = lambda self: _all_of(open_path(self, "rb"))
+    if "read" in kinds:
+        _patch_native(open_path)
+
+
+def _opener():
+    """Return a ``Path.open`` that makes the reads and writes of this folder's files steps."""
+    real_open, own = pathlib.Path.open, pathlib.Path.cwd()
 
     def open_path(self, mode="r", buffering=-1, encoding=None, errors=None, newline=None):
-        if not os.path.abspath(self).startswith(own):  # a file of Python's or the system's
+        if own not in (own / self).parents:  # a file of Python's or the system's
             return real_open(self, mode, buffering, encoding, errors, newline)
         raw = _Raw(self, mode.replace("b", "").replace("t", ""))
         if buffering == 0:
@@ -109,10 +118,7 @@ def _patch(what, kinds):
             return file
         return io.TextIOWrapper(file, encoding or "utf-8", errors, newline)
 
-    pathlib.Path.open = open_path
-    pathlib.Path.read_bytes = lambda self: _all_of(open_path(self, "rb"))
-    if "read" in kinds:
-        _patch_native(open_path)
+    return open_path
 
 
 def _all_of(file):
