@@ -479,3 +479,15 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(tmp_path, make, in_file):
         assert contents(read) == contents(artifact), f"byte {position}"
 
     assert refused > 100
+
+
+def test_a_read_that_the_system_fails_is_no_damage(tmp_path, monkeypatch):
+    write_artifact(tmp_path / "g.parquet", make_graph())
+
+    def fail(file):
+        raise OSError(5, "Input/output error")
+
+    monkeypatch.setattr(artifacts, "_read_columns", fail)
+    with pytest.raises(InputError) as caught:
+        read_artifact(tmp_path / "g.parquet", "graph")
+    assert caught.value.message == f"{tmp_path / 'g.parquet'}: cannot be read: Input/output error"
