@@ -227,6 +227,10 @@ def _parse(path: Path, *, if_ours: bool = False) -> dict[str, Any]:
     except tomllib.TOMLDecodeError as error:
         last = max(len(data.splitlines()), 1)
         reason = str(error).replace("(at end of document)", f"(at line {last}, its end)")
+    except RecursionError:
+        reason = "is nested too deep"
+    except ValueError:  # of the conversion, which no line is told of
+        reason = "holds a number too long to be read"
     if if_ours and not OWN_TABLE.search(data):
         return {}  # another tool's to complain about
     raise ParameterError(f"{path}: {reason}", hint="mend the file, it is TOML")
@@ -239,6 +243,8 @@ def _fits(value: Any, option: Option) -> bool:  # noqa: ANN401
         return all(_fits(part, one) for part in value)
     if isinstance(value, bool) or option.kind == "flag":
         return isinstance(value, bool) and option.kind == "flag"
+    if isinstance(value, int) and value.bit_length() > 63:  # beyond the numbers of TOML
+        return False
     kinds = {"whole": int, "number": int | float}
     return isinstance(value, kinds.get(option.kind, str | int | float))
 
@@ -251,6 +257,8 @@ def _misfit(where: str, key: str, value: Any, option: Option) -> ParameterError:
         shown = json.dumps(value, ensure_ascii=False)
     except TypeError:  # a date, say
         shown = str(value)
+    except ValueError:
+        shown = "a number too long to be shown"
     hint = "write it as on the command line, without the dashes"
     if isinstance(value, str):
         hint = "it stands without quotes"

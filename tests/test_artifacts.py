@@ -491,3 +491,13 @@ def test_a_read_that_the_system_fails_is_no_damage(tmp_path, monkeypatch):
     with pytest.raises(InputError) as caught:
         read_artifact(tmp_path / "g.parquet", "graph")
     assert caught.value.message == f"{tmp_path / 'g.parquet'}: cannot be read: Input/output error"
+
+
+@pytest.mark.parametrize(
+    "text", [b"[" * 3000, b'{"kind":' * 2500, b'{"kind":"graph","schema_version":1e999}']
+)
+def test_metadata_that_cannot_be_read_are_damage(d2, tmp_path, text):
+    table = pa.table({"score": [1.0]}).replace_schema_metadata({b"d2": text})
+    pq.write_table(table, tmp_path / "graph.parquet")
+    code, _, err = d2("score", tmp_path / "graph.parquet", "--difficulty", "uniform")
+    assert (code, len(err.splitlines())) == (4, 2), err

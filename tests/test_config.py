@@ -329,3 +329,18 @@ def test_commands_of_a_group_take_their_options_too(
     code, _, err = d2("cache", "clear")
     assert code == 0, err
     assert sorted(own_cache.glob("*.parquet")) == before != []
+
+
+def test_values_that_cannot_be_read_are_refused(d2, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for text, reason in (
+        ("rate = " + "[" * 3000, "d2.toml: is nested too deep"),
+        ("seed = " + "9" * 5000, "d2.toml: holds a number too long to be read"),
+        ("seed = 0x" + "f" * 5000, "d2.toml: seed is a number too long to be shown"),
+        ("seed = 9223372036854775808", "seed is 9223372036854775808, expected a whole number"),
+    ):
+        (tmp_path / "d2.toml").write_text(text)
+        code, _, err = d2("cache", "ls")
+        assert code == 2
+        assert reason in err
+        assert len(err.splitlines()) == 2

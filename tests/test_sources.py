@@ -2,6 +2,7 @@
 
 import os
 import threading
+import zipfile
 
 import numpy as np
 import pyarrow as pa
@@ -360,3 +361,16 @@ def test_a_slash_after_the_name_of_a_file_is_no_way_to_it(tmp_path, monkeypatch,
     for name in ("n.parquet/", "g.parquet/"):
         code, _, err = d2("graph", "v.npy", "-o", name)
         assert (code, err.splitlines()[0]) == (2, f"error: {name}: is a folder")
+
+
+def test_arrays_of_python_2_are_read_without_a_warning(d2, tmp_path):
+    vectors = np.arange(6, dtype=np.float32).reshape(3, 2)
+    np.save(tmp_path / "new.npy", vectors)
+    old = (tmp_path / "new.npy").read_bytes().replace(b"(3, 2), }  ", b"(3L, 2L), }")
+    (tmp_path / "old.npy").write_bytes(old)
+    with zipfile.ZipFile(tmp_path / "old.npz", "w") as archive:
+        archive.writestr("v.npy", old)
+
+    for name in ("old.npy", "old.npz"):
+        code, _, err = d2("graph", tmp_path / name, "-k", "1", "-o", tmp_path / "graph.parquet")
+        assert (code, "arning" in err) == (0, False), err

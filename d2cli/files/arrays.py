@@ -1,8 +1,10 @@
 """Arrays as sources: NPY, mapped and not read, and the members of NPZ."""
 
+import contextlib
 import io
 import mmap
 import os
+import warnings
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -18,6 +20,14 @@ from d2cli.files.damage import reading
 from d2cli.files.mapped import remember
 from d2cli.files.remote import Place, Remote
 from d2cli.stages.room import mapping_of
+
+
+@contextlib.contextmanager
+def unwarned() -> Iterator[None]:
+    """Read without a word what NumPy warns of: headers by Python 2, old names of types."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
 
 
 @dataclass
@@ -67,7 +77,7 @@ def _kind_of_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> ColumnKind:
 
 def open_npy(name: str, path: Path | None, data: bytes) -> ArraySource:
     """Open an NPY file, mapped if it has a path; ``data`` is all of it otherwise."""
-    with reading(name):
+    with reading(name), unwarned():
         array = np.load(io.BytesIO(data), allow_pickle=False) if path is None else _map_array(path)
     return ArraySource(
         name, {"": (array.dtype, array.shape)}, lambda _: array, mapped=path is not None
@@ -107,7 +117,7 @@ def open_npz(name: str, file: Place | io.BytesIO) -> ArraySource:
                     shapes[member.removesuffix(".npy")] = _npy_header(stream)
 
     def load(column: str) -> NDArray[Any]:
-        with np.load(archive_file(file), allow_pickle=False) as members:
+        with unwarned(), np.load(archive_file(file), allow_pickle=False) as members:
             return np.asarray(members[column])
 
     return ArraySource(name, shapes, load)
@@ -118,5 +128,6 @@ def _npy_header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:  # noqa: 
     read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
         version, np.lib.format.read_array_header_2_0
     )
-    shape, _, dtype = read(stream)
+    with unwarned():
+        shape, _, dtype = read(stream)
     return dtype, shape

@@ -6,7 +6,6 @@ digest of the columns and of all this. The digest is verified on every read.
 """
 
 import io
-import json
 import os
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -19,7 +18,7 @@ from numpy.typing import NDArray
 
 import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
-from d2cli.files.digests import canonical_json, digest_json, digest_labels
+from d2cli.files.digests import canonical_json, digest_json, digest_labels, parse_json
 from d2cli.files.paths import refuse_slash
 from d2cli.files.publish import write_atomically
 from d2cli.files.remote import Place, Remote, as_place
@@ -251,7 +250,7 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
 def _row_order(metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
     """Return what a file says of the order of its rows; None where that is nothing or damaged."""
     try:
-        found = json.loads(metadata.get(ROW_ORDER, b"null"))
+        found = parse_json(metadata.get(ROW_ORDER, b"null"))
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
@@ -261,7 +260,7 @@ def peek(path: Place) -> dict[str, Any]:
     """Return the metadata at the end of an artifact's file, not verified; empty if it is none."""
     try:
         metadata = pq.read_metadata(native_file(path)).metadata or {}
-        meta = json.loads(metadata.get(META, b"{}"))
+        meta = parse_json(metadata.get(META, b"{}"))
     except (pa.ArrowException, OSError, ValueError, InputError):
         return {}
     return meta if isinstance(meta, dict) else {}
@@ -279,11 +278,11 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
         f"{name}: is damaged: its contents do not match its digest", hint="make it again"
     )
     try:
-        meta = json.loads(text)
+        meta = parse_json(text)
         found, schema = str(meta["kind"]), int(meta["schema_version"])
         own = table.select([c for c in COLUMNS.get(found, ()) if c in table.column_names])
         own = own.combine_chunks().replace_schema_metadata(None)
-    except (ValueError, KeyError, TypeError, pa.ArrowException) as error:
+    except (ValueError, KeyError, TypeError, OverflowError, pa.ArrowException) as error:
         raise damaged from error
     if found != kind:
         raise ArtifactError(
@@ -297,7 +296,7 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
         )
     try:
         whole = _digest(meta, own) == meta.get("digest") and own.num_rows == meta.get("n_rows")
-    except (ValueError, TypeError, pa.ArrowException) as error:
+    except (ValueError, TypeError, RecursionError, pa.ArrowException) as error:
         raise damaged from error
     if not whole:
         raise damaged

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import ResourceError
-from d2cli.files.digests import digest_json
+from d2cli.files.digests import digest_json, parse_json
 from d2cli.files.publish import write_bytes
 from d2cli.stages.comparison import Cell
 
@@ -31,13 +31,13 @@ def cell_path(folder: Path, key: str) -> Path:
 def read_cell(path: Path) -> Cell | None:
     """Return a finished cell; None if it is absent or damaged, and so to be computed."""
     try:
-        found = json.loads(path.read_bytes())
+        found = parse_json(path.read_bytes())
         if found.pop("digest") != digest_json(found):
             return None
         right = {probe: _unpack(bits) for probe, bits in found["right"].items()}
         kept = _unpack(found["kept"])
         return Cell(found["method"], found["rate"], found["seed"], kept, right, found["figures"])
-    except (OSError, ValueError, KeyError, TypeError):
+    except (OSError, ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return None
 
 

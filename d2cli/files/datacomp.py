@@ -14,7 +14,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.arrays import ArraySource, archive_file
+from d2cli.files.arrays import ArraySource, archive_file, unwarned
 from d2cli.files.blocks import arrow_blocks, rows_at_once, to_arrow
 from d2cli.files.column import Column, Header, Source
 from d2cli.files.damage import reading
@@ -83,10 +83,12 @@ def _member_blocks(archive: Place, name: str) -> Iterator[pa.Array]:
         read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
             version, np.lib.format.read_array_header_2_0
         )
-        shape, by_column, dtype = read(stream)
+        with unwarned():
+            shape, by_column, dtype = read(stream)
         if by_column and len(shape) > 1:
-            with np.load(archive_file(archive), allow_pickle=False) as whole:
-                yield from arrow_blocks(np.asarray(whole[name]))
+            with unwarned(), np.load(archive_file(archive), allow_pickle=False) as whole:
+                array = np.asarray(whole[name])
+            yield from arrow_blocks(array)
             return
         step = rows_at_once(dtype, shape)
         for start in range(0, shape[0], step):

@@ -13,6 +13,20 @@ from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import BLOCK_ROWS, vector_type
 
 
+def parse_json(data: str | bytes) -> Any:  # noqa: ANN401
+    """Return what a JSON text of a file says.
+
+    Raises
+    ------
+    ValueError
+        If it is no JSON, or nested so deep that it cannot be read.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+
+
 def canonical_json(value: object) -> str:
     """Return the one JSON text of a value: sorted keys, no spaces, no NaN."""
     return json.dumps(value, sort_keys=True, separators=(",", ":"), allow_nan=False)

@@ -1,7 +1,6 @@
 """What lies in the cache folder: listed, verified, removed. Files of others are not looked at."""
 
 import contextlib
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -15,6 +14,7 @@ from d2cli.errors import D2Error, InputError, ParameterError, ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.cache import glance, unused
 from d2cli.files.cells import read_cell
+from d2cli.files.digests import parse_json
 from d2cli.files.publish import SUFFIX
 from d2cli.render.wording import printable, shorten
 
@@ -134,10 +134,10 @@ def _describe(path: Path) -> tuple[int | None, str]:
 def _describe_cell(path: Path) -> tuple[int | None, str]:
     with unused(path):
         try:
-            found = json.loads(path.read_bytes())
+            found = parse_json(path.read_bytes())
             what = f"{found['method']}, rate {found['rate']:g}, seed {found['seed']}"
             return int(found["kept"][0]), shorten(printable(what), 40)
-        except (OSError, ValueError, KeyError, TypeError, IndexError):
+        except (OSError, ValueError, KeyError, TypeError, IndexError, OverflowError):
             return None, ""
 
 

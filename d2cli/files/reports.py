@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 
 from d2cli.files.artifacts import Artifact
+from d2cli.files.digests import parse_json
 from d2cli.files.paths import is_file
 from d2cli.files.remote import Place
 from d2cli.files.stages import ids_of
@@ -119,7 +120,7 @@ def is_current(path: Place, key: str) -> bool:
     try:
         text = path.read_text(encoding="utf-8")
         if path.suffix.lower() == ".json":
-            return bool(json.loads(text)["key"] == key)
+            return bool(parse_json(text)["key"] == key)
     except (OSError, ValueError, KeyError, TypeError):
         return False
     end = HTML_END if path.suffix.lower() == ".html" else MARKDOWN_END

@@ -6,6 +6,7 @@ from typing import Any
 from xml.sax.saxutils import escape as escape_xml
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files.digests import parse_json
 from d2cli.files.paths import refuse_slash
 from d2cli.files.remote import as_place
 from d2cli.files.sources import Sources
@@ -141,7 +142,7 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
         reason = getattr(error, "strerror", None) or str(error)
         raise InputError(f"{path}: cannot be read: {reason}") from error
     try:
-        found = json.loads(data)
+        found = parse_json(data)
         if found["kind"] != SWEEP_KIND:
             raise KeyError("kind")
         best = min(found["best"], key=lambda row: abs(row["rate"] - rate))
@@ -150,7 +151,7 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
             setting["prune_hardest"] = found.get("default_cutoff")
     except ParameterError as error:
         raise ArtifactError(f"{path}: {error}", hint="make it again with `d2 sweep -o`") from error
-    except (ValueError, KeyError, TypeError) as error:
+    except (ValueError, KeyError, TypeError, AttributeError, OverflowError) as error:
         raise ArtifactError(
             f"{path}: is not a sweep", hint="make it with `d2 sweep -o sweep.json`"
         ) from error

@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.files.column import Column, Header
 from d2cli.files.damage import reading
+from d2cli.files.digests import parse_json
 from d2cli.files.tables import columns_of, header_of, width_of
 
 SUFFIXES = (".csv", ".tsv", ".jsonl", ".ndjson")
@@ -320,9 +321,13 @@ def _json_error(name: str, line: int, block: bytes, message: str) -> InputError:
     rows = [(at, row) for at, row in enumerate(block.split(b"\n")) if row.strip()]
     for at, row in rows:
         try:
-            value = json.loads(row)
+            value = parse_json(row)
         except ValueError as error:
-            reason = error.msg if isinstance(error, json.JSONDecodeError) else "is not UTF-8"
+            reason = str(error)
+            if isinstance(error, json.JSONDecodeError):
+                reason = error.msg
+            elif isinstance(error, UnicodeDecodeError):
+                reason = "is not UTF-8"
             return InputError(f"{name}: line {line + at + 1}: {reason}", hint=HINT)
         if not isinstance(value, dict):
             return InputError(f"{name}: line {line + at + 1}: is no JSON object", hint=HINT)

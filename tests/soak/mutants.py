@@ -7,6 +7,7 @@ MUTANTS.md judges those of the last run.
 
 import argparse
 import ast
+import contextlib
 import io
 import os
 import random
@@ -124,7 +125,9 @@ def _swaps(text: str, lines: list[int]) -> Iterator[tuple[int, int, str]]:
             yield start, end, str(int(token.string) + 1)
         elif token.string in SWAPS and token.type in (tokenize.OP, tokenize.NAME):
             star = token.string in ("*", "**") and before in ("(", ",", "[", "{")
-            loop = token.string == "in" and re.match(r".*\bfor\b[^:]*$", token.line[: token.start[1]])
+            loop = token.string == "in" and re.match(
+                r".*\bfor\b[^:]*$", token.line[: token.start[1]]
+            )
             if not star and not loop:
                 yield start, end, SWAPS[token.string]
         elif token.string in ("if", "while", "elif") and token.line.rstrip().endswith(":"):
@@ -145,13 +148,12 @@ def _deletions(tree: ast.AST, lines: list[int]) -> Iterator[Mutant]:
             continue  # a docstring
         if isinstance(node, DELETED):
             yield Mutant(*_range(node, lines), "pass")
-        elif isinstance(node, ast.Return) and node.value is not None:
-            yield Mutant(*_range(node.value, lines), "None")
-        elif isinstance(node, ast.Assign) and not isinstance(node.value, ast.Constant):
-            yield Mutant(*_range(node.value, lines), "None")
+        elif isinstance(node, ast.Return | ast.Assign) and node.value is not None:
+            if not isinstance(node.value, ast.Constant):
+                yield Mutant(*_range(node.value, lines), "None")
 
 
-def _range(node: Any, lines: list[int]) -> tuple[int, int]:  # noqa: ANN401
+def _range(node: Any, lines: list[int]) -> tuple[int, int]:
     return (
         _place(lines, node.lineno, node.col_offset),
         _place(lines, node.end_lineno, node.end_col_offset),
@@ -231,10 +233,8 @@ class Workshop:
         except subprocess.TimeoutExpired:
             return False
         finally:
-            try:
+            with contextlib.suppress(ProcessLookupError):
                 os.killpg(started.pid, signal.SIGKILL)
-            except ProcessLookupError:
-                pass
             started.wait()
 
 
@@ -267,7 +267,9 @@ def run(name: str, *, count: int | None = None, jobs: int = 1, limit: float = 30
             list(pool.map(judge, found[:count]))
     fit = [verdict for verdict in verdicts.values() if verdict != "unfit"]
     killed = fit.count("killed")
-    return f"{name}: {len(fit):,} mutants, {killed:,} killed ({100 * killed / max(len(fit), 1):.0f} %)"
+    return (
+        f"{name}: {len(fit):,} mutants, {killed:,} killed ({100 * killed / max(len(fit), 1):.0f} %)"
+    )
 
 
 def main() -> None:
