@@ -211,3 +211,12 @@ def test_a_folder_is_refused(folder, numbered):
     (folder / "d").mkdir()
 
     assert refusal("d", numbered) == ("d: no shards there, expected .parquet, .npy or .arrow files")
+
+
+@pytest.mark.parametrize("option", ["--include", "--exclude"])
+def test_a_list_without_a_name_is_refused(d2, tmp_path, cloud, option):
+    np.save(tmp_path / "v.npy", cloud)
+    line = ("prune", tmp_path / "v.npy", "--difficulty", "uniform", "--rate", "0.5")
+    code, _, err = d2(*line, "-o", tmp_path / "keep.npy", option, "")
+    assert (code, err.splitlines()[0]) == (3, "error: a file's name is empty")
+    assert not (tmp_path / "keep.npy").exists()

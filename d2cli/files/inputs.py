@@ -240,8 +240,8 @@ def read_wishes(sources: Sources, include: str | None, exclude: str | None, rows
     """Read the rows to include, in file order, and the rows to exclude."""
     nothing = np.empty(0, dtype=np.int64)
     return Wishes(
-        read_rows(include, rows, sources) if include else nothing,
-        read_rows(exclude, rows, sources) if exclude else nothing,
+        read_rows(include, rows, sources) if include is not None else nothing,
+        read_rows(exclude, rows, sources) if exclude is not None else nothing,
     )
 
 

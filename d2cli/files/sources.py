@@ -56,6 +56,8 @@ class Sources:
         ParameterError
             If its kind needs a package that is not installed.
         """
+        if not ref:
+            raise InputError("a file's name is empty", hint="name a file, or leave out the option")
         key = (ref, as_list and ref != STDIN)
         if key not in self._open:
             if ref == STDIN:

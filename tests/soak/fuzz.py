@@ -2,7 +2,8 @@
 
 Every target takes bytes and raises for what a user must never see: anything but the errors of d2,
 or a wrong answer. Its seeds lie in tests/corpus/TARGET, every find among them. The engine is
-atheris where it is installed (``pip install atheris``), else the mutations below, from the same seeds.
+atheris where it is installed (``pip install atheris``), else the mutations below, from the same
+seeds.
 """
 
 import argparse

@@ -148,9 +148,10 @@ def _deletions(tree: ast.AST, lines: list[int]) -> Iterator[Mutant]:
             continue  # a docstring
         if isinstance(node, DELETED):
             yield Mutant(*_range(node, lines), "pass")
-        elif isinstance(node, ast.Return | ast.Assign) and node.value is not None:
-            if not isinstance(node.value, ast.Constant):
-                yield Mutant(*_range(node.value, lines), "None")
+        elif isinstance(node, ast.Return | ast.Assign) and not isinstance(
+            node.value, ast.Constant | None
+        ):
+            yield Mutant(*_range(node.value, lines), "None")
 
 
 def _range(node: Any, lines: list[int]) -> tuple[int, int]:

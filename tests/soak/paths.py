@@ -63,7 +63,7 @@ class Kind:
     """
 
     make: Callable[[Path, Path], str]
-    read: int = 0
+    read: int | None = 0  # None for what has no end
     written: int = 0
     cache: int = 0
 
@@ -188,9 +188,12 @@ KINDS = {name: Kind(_named(text)) for name, text in NAMES.items()} | {
     "slash after a file": Kind(_slash, 3, 2, 5),
     "no such file": Kind(lambda folder, file: f"none{file.suffix}", 3, 0, 0),
     "no such folder": Kind(lambda folder, file: f"none/{file.name}", 3, 2, 0),
-    "full device": Kind(lambda folder, file: "/dev/full", 3, 5, 5),
-    "nothing": Kind(lambda folder, file: "", 3, 2, 0),
+    "full device": Kind(lambda folder, file: "/dev/full", None, 5, 5),
+    "no text": Kind(lambda folder, file: "", 3, 2, 0),
 }
+
+
+MEANT = {("no text", "config")}  # D2_CONFIG set to nothing: no file
 
 
 class Bench:
@@ -332,8 +335,8 @@ def run(*, places: int = len(ENDINGS), show: bool = False) -> tuple[str, list[st
         for start, (name, kind) in enumerate(KINDS.items()):
             for at in range(places):
                 role = list(ENDINGS)[(places * start + at) % len(ENDINGS)]
-                if show:
-                    print(name, role, flush=True)
+                if (role in READ and kind.read is None) or (name, role) in MEANT:
+                    continue
                 found = bench.judge(kind, role, number)
                 number += 1
                 if found:
