@@ -62,7 +62,7 @@ TARGETS = {
         ("artifacts", "digests", "roworder", "cache"),
     ),
     "digests": Target("d2cli/files/digests.py", (), ("digests", "artifacts")),
-    "publish": Target("d2cli/files/publish.py", (), ("publish", "outputs")),
+    "publish": Target("d2cli/files/publish.py", (), ("publish", "publish_guards", "outputs")),
 }  # fmt: skip
 
 
