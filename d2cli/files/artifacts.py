@@ -113,7 +113,7 @@ def seal(
     table = table.combine_chunks().replace_schema_metadata(None)
     meta["digest"] = _digest(meta, table)
     # As it will be read again, so that a report is the same whether or not it was made on the way.
-    return Artifact(f"the {kind}", json.loads(canonical_json(meta)), table)
+    return Artifact(f"the {kind}", parse_json(canonical_json(meta)), table)
 
 
 def library_versions() -> dict[str, str]:
