@@ -33,7 +33,7 @@ def parquet_columns(path: Path) -> Iterator[str]:
         if length > MOST_FOOTER_BYTES:
             return
         file.seek(-8 - length, 2)
-        footer = _Compact(file.read(length))
+        footer = Compact(file.read(length))
     for field, kind in footer.fields():
         if field != SCHEMA_FIELD or kind != LIST:
             footer.skip(kind)
@@ -48,7 +48,7 @@ def parquet_columns(path: Path) -> Iterator[str]:
         return
 
 
-def _schema_element(footer: "_Compact") -> tuple[str, int]:
+def _schema_element(footer: "Compact") -> tuple[str, int]:
     name, children = "", 0
     for field, kind in footer.fields():
         if field == NAME_FIELD and kind == BINARY:
@@ -60,7 +60,7 @@ def _schema_element(footer: "_Compact") -> tuple[str, int]:
     return name, children
 
 
-class _Compact:
+class Compact:
     """A reader of Thrift's compact protocol."""
 
     def __init__(self, data: bytes) -> None:

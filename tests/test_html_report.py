@@ -240,6 +240,18 @@ def test_a_page_is_current_only_if_it_is_whole_and_of_this_selection(report, tmp
     assert not is_current(path, report["key"])
 
 
+@pytest.mark.parametrize("suffix", [".html", ".md", ".json"])
+def test_a_report_with_any_other_byte_is_not_current(report, tmp_path, suffix):
+    path = tmp_path / f"r{suffix}"
+    text = render(report, suffix)
+    path.write_bytes(text)
+    assert is_current(path, report["key"])
+    digits = [at for at in range(len(text)) if text[at : at + 1].isdigit()]
+    for at in digits[:: max(len(digits) // 20, 1)]:
+        path.write_bytes(text[:at] + (b"1" if text[at : at + 1] == b"2" else b"2") + text[at + 1 :])
+        assert not is_current(path, report["key"]), text[at - 20 : at + 20]
+
+
 def test_no_new_report_is_made_while_the_page_is_current(d2, data, tmp_path):
     line = ["prune", data, "--difficulty", "el2n", "--rate", "0.7", "-o", tmp_path / "k.npy",
             "--report", tmp_path / "r.html"]  # fmt: skip

@@ -8,6 +8,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from d2cli.errors import DamagedError
 from d2cli.files import roworder
 from d2cli.files.artifacts import ROW_ORDER, read_artifact, write_artifact
 from d2cli.files.digests import digest_json
@@ -100,15 +101,36 @@ def test_artifacts_without_it_are_read_and_used(table, tmp_path, d2):
     assert read_artifact(old, "graph").digest == artifact.digest
 
 
-@pytest.mark.parametrize("text", [b"{", b"7", b"\xff"])
-def test_what_is_no_order_is_none(table, tmp_path, d2, text):
+@pytest.mark.parametrize("text", [b"{", b"7", b"\xff", b"{}", None])
+def test_an_order_that_was_edited_is_damage(table, tmp_path, d2, text):
     pq.write_table(table, tmp_path / "train.parquet")
     assert d2("graph", tmp_path / "train.parquet", "-o", tmp_path / "g.parquet")[0] == 0
     made = pq.read_table(tmp_path / "g.parquet")
     metadata = {**made.schema.metadata, ROW_ORDER: text}
+    if text is None:
+        del metadata[ROW_ORDER]
     pq.write_table(made.replace_schema_metadata(metadata), tmp_path / "g.parquet")
 
-    assert read_artifact(tmp_path / "g.parquet", "graph").row_order is None
+    with pytest.raises(DamagedError, match="metadata do not match"):
+        read_artifact(tmp_path / "g.parquet", "graph")
+
+
+@pytest.mark.parametrize("name", ["d2_seal", "d2_graph_path"])
+def test_a_seal_or_the_place_of_a_graph_that_is_lost_or_edited_is_damage(table, tmp_path, d2, name):
+    pq.write_table(table, tmp_path / "train.parquet")
+    graph, scores = tmp_path / "g.parquet", tmp_path / "s.parquet"
+    assert d2("graph", tmp_path / "train.parquet", "-o", graph)[0] == 0
+    assert (
+        d2("score", graph, "--difficulty", f"{tmp_path}/train.parquet::aum", "-o", scores)[0] == 0
+    )
+    made = pq.read_table(scores)
+    for value in (None, "x"):
+        metadata = {**made.schema.metadata, name.encode(): value}
+        if value is None:
+            del metadata[name.encode()]
+        pq.write_table(made.replace_schema_metadata(metadata), scores)
+        with pytest.raises(DamagedError, match="metadata do not match"):
+            read_artifact(scores, "scores")
 
 
 def test_of_very_many_files_there_is_a_digest(shards, monkeypatch):

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from d2cli.errors import ParameterError
+from d2cli.files.digests import digest_json
 from d2cli.params import GraphParams
 from d2cli.stages.comparison import Cell
 from d2cli.stages.graph import build_graph
@@ -21,6 +22,11 @@ from d2cli.stages.sweep import (
     slice_graph,
     summarize_sweep,
 )
+
+
+def sealed(best):
+    found = {"kind": "d2 sweep", "best": best}
+    return json.dumps({**found, "digest": digest_json(found)})
 
 
 @pytest.fixture
@@ -159,7 +165,7 @@ def test_prune_uses_the_best_setting_but_for_what_is_given(train, tmp_path, d2):
         ),
     ]
     settings = tmp_path / "s.json"
-    settings.write_text(json.dumps({"kind": "d2 sweep", "best": best}))
+    settings.write_text(sealed(best))
     start = ("prune", train, "--difficulty", "uniform", "--rate", 0.8, "--json", "-o")
     code, out, err = d2(*start, tmp_path / "a.npy", "--settings", settings, "-k", 7)
     assert code == 0, err
@@ -225,7 +231,7 @@ def test_select_says_what_graph_and_scores_have_of_other_settings(train, tmp_pat
 )
 def test_values_that_no_setting_has_are_refused(train, tmp_path, d2, wrong):
     best = [{"rate": 0.9, "setting": {**asdict(Setting()), **wrong}}]
-    (tmp_path / "s.json").write_text(json.dumps({"kind": "d2 sweep", "best": best}))
+    (tmp_path / "s.json").write_text(sealed(best))
     start = ("prune", train, "--difficulty", "uniform", "--rate", 0.8)
     code, _, err = d2(*start, "--settings", tmp_path / "s.json")
     assert code == 4
@@ -243,3 +249,16 @@ def test_rates_named_twice_count_once(train, d2):
     _, once, _ = d2(*sweep(train, "--labels", "label", "--rates", "0.9"))
     _, twice, _ = d2(*sweep(train, "--labels", "label", "--rates", "0.9,0.9"))
     assert once == twice
+
+
+@pytest.mark.parametrize("change", [("0.9", "0.8"), ('"digest"', '"eigest"')])
+def test_a_sweep_that_was_edited_is_refused(train, tmp_path, d2, change):
+    best = [{"rate": 0.9, "setting": asdict(Setting())}]
+    text = sealed(best)
+    assert change[0] in text
+    (tmp_path / "s.json").write_text(text.replace(*change))
+    start = ("prune", train, "--difficulty", "uniform", "--rate", 0.8)
+
+    code, _, err = d2(*start, "--settings", tmp_path / "s.json")
+
+    assert (code, "do not match" in err) == (4, True)

@@ -30,6 +30,7 @@ SCHEMA_VERSION = 1
 GROUP_ROWS = 1 << 16  # written at a time: a list column's level numbers are as large as its values
 META, LOCATOR, CARRIED = b"d2", b"d2_graph_path", b"d2_graph"
 ROW_ORDER = b"d2_row_order"
+SEAL = b"d2_seal"  # digest of all of these, two of which have no other
 MAKERS = {
     "graph": "d2 graph",
     "difficulty": "d2 difficulty",
@@ -183,7 +184,17 @@ def _encode(artifact: Artifact) -> pa.Table:
         meta[LOCATOR] = os.fsencode(artifact.graph_path)
     if artifact.row_order is not None:
         meta[ROW_ORDER] = canonical_json(artifact.row_order).encode()
+    meta[SEAL] = _seal_of(meta)
     return table.replace_schema_metadata(meta)
+
+
+def _seal_of(metadata: dict[bytes, bytes]) -> bytes:
+    """Return the digest of everything that d2 keeps in the metadata of a file."""
+    state = blake3()
+    for name in (META, LOCATOR, CARRIED, ROW_ORDER):
+        value = metadata.get(name)
+        state.update(b"-" if value is None else f"{len(value)}:".encode() + value)
+    return state.hexdigest().encode()
 
 
 def write_artifact(path: Place, artifact: Artifact) -> Artifact:
@@ -235,6 +246,12 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
         raise ArtifactError(
             f"{name}: is not written by d2, expected a {kind} file",
             hint=f"make one with `{MAKERS[kind]}`",
+        )
+    # Files of before there were seals have none; nor has one whose seal's name is damaged.
+    unsealed = metadata.get(SEAL) != _seal_of(metadata)
+    if unsealed and metadata.keys() & {SEAL, LOCATOR, CARRIED, ROW_ORDER}:
+        raise DamagedError(
+            f"{name}: is damaged: its metadata do not match their digest", hint="make it again"
         )
     locator = metadata.get(LOCATOR)
     artifact = _open(

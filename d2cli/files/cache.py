@@ -54,8 +54,9 @@ def find(path: Place, kind: Kind, key: str) -> tuple[Artifact | None, str | None
         artifact = read_artifact(path, kind)
     except DamagedError as error:
         return None, error.message
-    except (ArtifactError, InputError):
-        return None, None
+    except (ArtifactError, InputError) as error:
+        ours = isinstance(path, Path) and ENTRY.fullmatch(path.name)
+        return None, error.message if ours and path.is_file() else None
     if artifact.key != key:
         return None, None
     if isinstance(path, Path) and ENTRY.fullmatch(path.name):

@@ -1,5 +1,6 @@
 """Files that are not what they seem: one error for all that their readers raise."""
 
+import re
 import tokenize
 import zipfile
 import zlib
@@ -25,6 +26,9 @@ DAMAGE = (
     zlib.error,
 )
 
+# What pyarrow and NumPy say of sizes of 1 TiB and more, which no block of a sound file has.
+ABSURD = re.compile(r"of size [0-9]{13,}|allocate [0-9.]+ [TPE]iB")
+
 
 class reading:
     """Turn what the readers raise into one InputError that names the file."""
@@ -37,6 +41,11 @@ class reading:
 
     def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
         if isinstance(error, MemoryError):
+            if ABSURD.search(str(error)):
+                raise InputError(
+                    f"{self.name}: cannot be read: it declares sizes beyond any memory",
+                    hint="the file is damaged",
+                ) from error
             return
         if isinstance(error, DAMAGE) and not isinstance(error, ParameterError):
             first_line = (str(error).splitlines() or [type(error).__name__])[0]

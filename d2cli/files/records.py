@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.artifacts import CARRIED, LOCATOR, META, ROW_ORDER
+from d2cli.files.artifacts import CARRIED, LOCATOR, META, ROW_ORDER, SEAL
+from d2cli.files.chunks import first_groups, read_footer
 from d2cli.files.damage import reading
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.sources import BUFFER_BYTES, native_file
@@ -25,7 +26,13 @@ from d2cli.stages.room import release
 
 BATCH_BYTES = 8 << 20
 PARQUET, ARROW = b"PAR1", (b"ARROW1", b"\xff\xff\xff\xff")  # how files begin
-SEALS = (META, LOCATOR, CARRIED, ROW_ORDER)  # true of a whole artifact, not of some of its rows
+SEALS = (
+    META,
+    LOCATOR,
+    CARRIED,
+    ROW_ORDER,
+    SEAL,
+)  # true of a whole artifact, not of some of its rows
 
 
 @dataclass(frozen=True)
@@ -251,7 +258,9 @@ def open_shard(path: Place, name: str) -> Shard:
         if head.startswith(PARQUET):
             with _open_parquet(path) as parquet:
                 schema, meta = parquet.schema_arrow, parquet.metadata
-                return Shard(path, name, meta.num_rows, _unsealed(schema), _layout(meta), True)
+                return Shard(
+                    path, name, meta.num_rows, _unsealed(schema), _layout(meta, path), True
+                )
         if head.startswith(ARROW):
             data = _map(path)
             schema = _open_ipc(data).schema
@@ -269,15 +278,14 @@ def _unsealed(schema: pa.Schema) -> pa.Schema:
     return schema.with_metadata(kept or None)
 
 
-def _layout(meta: Any) -> Layout | None:  # noqa: ANN401
+def _layout(meta: Any, path: Place) -> Layout | None:  # noqa: ANN401
     if not meta.num_row_groups:
         return None
-    first = meta.row_group(0)
-    columns = [first.column(i) for i in range(first.num_columns)]
     groups = (meta.row_group(i).num_rows for i in range(meta.num_row_groups))
+    first = first_groups(read_footer(native_file(path)))[0]
     return Layout(
-        tuple(c.compression.lower().replace("uncompressed", "none") for c in columns),
-        tuple(bool(c.has_dictionary_page) for c in columns),
+        tuple(chunk.codec for chunk in first),
+        tuple(chunk.dictionary for chunk in first),
         max(max(groups), 1),
     )
 

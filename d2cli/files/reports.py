@@ -5,14 +5,15 @@ from collections.abc import Container
 from typing import Any
 
 import pyarrow as pa
+from blake3 import blake3
 
 from d2cli.files.artifacts import Artifact
-from d2cli.files.digests import parse_json
+from d2cli.files.digests import digest_json, parse_json
 from d2cli.files.paths import is_file
 from d2cli.files.remote import Place
 from d2cli.files.stages import ids_of
-from d2cli.render.html import HTML_END, NO_PICTURES, Pictures, to_html
-from d2cli.render.markdown import MARKDOWN_END, escape, to_markdown
+from d2cli.render.html import NO_PICTURES, Pictures, to_html
+from d2cli.render.markdown import escape, to_markdown
 from d2cli.render.wording import beside_random, direction_text, method_of, recall_text
 from d2cli.stages.report import REPORT_VERSION
 
@@ -118,13 +119,14 @@ def is_current(path: Place, key: str) -> bool:
     if not is_file(path):
         return False
     try:
-        text = path.read_text(encoding="utf-8")
+        data = path.read_bytes()
         if path.suffix.lower() == ".json":
-            return bool(parse_json(text)["key"] == key)
-    except (OSError, ValueError, KeyError, TypeError):
+            found = parse_json(data)
+            return bool(found.pop("seal") == digest_json(found) and found["key"] == key)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    end = HTML_END if path.suffix.lower() == ".html" else MARKDOWN_END
-    return key in text and text.endswith(end)
+    text = data[: -len(_sealed(b""))]
+    return key.encode() in text and _sealed(text) == data
 
 
 def render(report: dict[str, Any], suffix: str, pictures: Pictures = NO_PICTURES) -> bytes:
@@ -133,7 +135,13 @@ def render(report: dict[str, Any], suffix: str, pictures: Pictures = NO_PICTURES
     Only HTML holds the pictures.
     """
     if suffix == ".md":
-        return to_markdown(report).encode()
+        return _sealed(to_markdown(report).encode())
     if suffix == ".html":
-        return to_html(report, pictures).encode()
-    return (json.dumps(report, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+        return _sealed(to_html(report, pictures).encode())
+    sealed = {**report, "seal": digest_json(report)}
+    return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+
+
+def _sealed(text: bytes) -> bytes:
+    """Return a text with its digest in a comment at the end, which no reader is shown."""
+    return text + f"<!-- d2 {blake3(text).hexdigest()} -->\n".encode()

@@ -105,7 +105,7 @@ def _open_remote(remote: Remote, as_list: bool = False) -> Source:
         head = bytes(file.read(HEAD_BYTES))
     if head.startswith(b"PAR1"):
         with reading(str(remote)):
-            return ParquetSource(str(remote), remote.open_parquet())
+            return ParquetSource(str(remote), remote.open_parquet(), remote.open_file)
     path, copy = remote.spool()
     try:
         source = _open_bytes(str(remote), path, head, as_list)
@@ -145,14 +145,18 @@ def _open_bytes(name: str, path: Path | None, data: bytes, as_list: bool) -> Sou
         raise InputError(f"{name}: is empty, expected {KINDS}")
     if data.startswith(b"PAR1"):
         with reading(name):
+
+            def raw() -> str | pa.NativeFile:
+                return pa.BufferReader(data) if path is None else native_file(path)
+
             file = pq.ParquetFile(
-                pa.BufferReader(data) if path is None else native_file(path),
+                raw(),
                 page_checksum_verification=True,
                 # Else all of a row group's column, however large, is read at once.
                 pre_buffer=False,
                 buffer_size=BUFFER_BYTES,
             )
-            return ParquetSource(name, file)
+            return ParquetSource(name, file, raw)
     if data.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         with reading(name):
             return open_arrow(name, data if path is None else _map(path))

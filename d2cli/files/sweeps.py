@@ -6,7 +6,7 @@ from typing import Any
 from xml.sax.saxutils import escape as escape_xml
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
-from d2cli.files.digests import parse_json
+from d2cli.files.digests import digest_json, parse_json
 from d2cli.files.paths import refuse_slash
 from d2cli.files.remote import as_place
 from d2cli.files.sources import Sources
@@ -21,7 +21,8 @@ def render_sweep(found: dict[str, Any], suffix: str) -> bytes:
         return "\n".join([*_markdown(found), ""]).encode()
     if suffix == ".svg":
         return to_heat_map(found["rows"]).encode()
-    return (json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
+    sealed = {**found, "digest": digest_json(found)}
+    return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
 def _table(found: dict[str, Any]) -> list[list[str]]:
@@ -130,7 +131,7 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
     InputError
         If the file cannot be read.
     ArtifactError
-        If the file is no sweep, or holds values that no setting has.
+        If the file is no sweep, is damaged, or holds values that no setting has.
     """
     refuse_slash(path)
     place = as_place(path)
@@ -145,6 +146,11 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
         found = parse_json(data)
         if found["kind"] != SWEEP_KIND:
             raise KeyError("kind")
+        if found.pop("digest", None) != digest_json(found):
+            raise ArtifactError(
+                f"{path}: is damaged: its contents do not match its digest",
+                hint="make it again with `d2 sweep -o`",
+            )
         best = min(found["best"], key=lambda row: abs(row["rate"] - rate))
         setting = asdict(_setting_of(best["setting"]))
         if setting["prune_hardest"] is None:

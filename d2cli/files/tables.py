@@ -1,7 +1,7 @@
 """Tables as sources: Parquet files, Arrow record batches, lines of text."""
 
 import mmap
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,6 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
+from d2cli.files.chunks import first_groups, read_footer
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
 from d2cli.params import Direction
@@ -47,10 +48,11 @@ def _holds_images(kind: pa.DataType) -> bool:
 
 @dataclass
 class ParquetSource:
-    """A Parquet file."""
+    """A Parquet file; ``raw`` opens its bytes once more."""
 
     name: str
     file: pq.ParquetFile
+    raw: Callable[[], str | pa.NativeFile]
     columns: dict[str, Column] = field(init=False)
     n_rows: int = field(init=False)
 
@@ -60,7 +62,8 @@ class ParquetSource:
 
     def batches(self, column: str) -> Iterator[pa.Array]:
         """Yield the column in batches of about 4 MB."""
-        rows = max(BATCH_BYTES // _row_bytes(self.file, column), 1)
+        with reading(self.name):
+            rows = max(BATCH_BYTES // self._row_bytes(column), 1)
         # A name with a dot would be taken as a path into a struct, so then all columns are read.
         only = [column] if "." not in column else None
         with reading(self.name):
@@ -72,7 +75,8 @@ class ParquetSource:
 
         Other row groups are not read.
         """
-        at_once = max(BATCH_BYTES // _row_bytes(self.file, column), 1)
+        with reading(self.name):
+            at_once = max(BATCH_BYTES // self._row_bytes(column), 1)
         only = [column] if "." not in column else None
         stop = 0
         for group in range(self.file.metadata.num_row_groups):
@@ -104,6 +108,16 @@ class ParquetSource:
             )
             return width_of(self.file.schema_arrow.field(column).type, first)
 
+    def _row_bytes(self, column: str) -> int:
+        """Return about how many bytes a row of a column takes, not compressed."""
+        kind = self.file.schema_arrow.field(column).type
+        if pa.types.is_fixed_size_list(kind):
+            return max(int(kind.list_size), 1) * 8
+        groups = first_groups(read_footer(self.raw()))
+        rows = sum(self.file.metadata.row_group(group).num_rows for group in range(len(groups)))
+        size = sum(chunk.size for chunks in groups for chunk in chunks if chunk.column == column)
+        return max(size // max(rows, 1), 8)
+
 
 def header_of(kind: pa.DataType, n_rows: int) -> Header:
     """Return what a list type says of a column of vectors."""
@@ -121,24 +135,6 @@ def width_of(kind: pa.DataType, batches: Iterator[pa.Array]) -> int:
 
 def _plain(kind: pa.DataType) -> pa.DataType:
     return kind.storage_type if isinstance(kind, pa.BaseExtensionType) else kind
-
-
-def _top_level(path: str) -> str:
-    return path.split(".", maxsplit=1)[0]
-
-
-def _row_bytes(file: pq.ParquetFile, column: str) -> int:
-    kind = file.schema_arrow.field(column).type
-    if pa.types.is_fixed_size_list(kind):
-        return max(int(kind.list_size), 1) * 8
-    total = 0
-    for group in range(file.metadata.num_row_groups):
-        meta = file.metadata.row_group(group)
-        for leaf in range(meta.num_columns):
-            chunk = meta.column(leaf)
-            if _top_level(chunk.path_in_schema) == _top_level(column):
-                total += chunk.total_uncompressed_size
-    return max(int(total) // max(int(file.metadata.num_rows), 1), 8)
 
 
 @dataclass

@@ -32,6 +32,8 @@ def run_cells(run: Run, jobs: Sequence[CellJob], folder: Path | None, *, phase: 
         places.append(cell_path(folder, key) if folder else None)
         place = places[-1]
         cells.append(read_cell(place) if place and not run.force else None)
+        if cells[-1] is None and place and not run.force and place.exists():
+            run.note(f"warning: {place}: is damaged; the cell is computed again")
     missing = [i for i, cell in enumerate(cells) if cell is None]
     if len(missing) < len(jobs):
         run.note(f"{len(jobs) - len(missing):,} of {len(jobs):,} cells are up to date")

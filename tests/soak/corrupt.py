@@ -17,9 +17,9 @@ from pathlib import Path
 
 import numpy as np
 
-from .children import in_children
 from .corruptible import Subject, call, inside, write_all
 from .damage import damaged
+from .workers import in_children
 
 SECONDS = 30.0
 SIGNALS = re.compile("SIG[A-Z]+")
@@ -56,13 +56,17 @@ def damage_files(count: int, seed: int = 0, first: int = 0) -> Figures:
             kind = verdict.split(":")[0]
             if SIGNALS.fullmatch(kind) or kind == "exit":
                 kind = "signal"
-            figures.found[kind if kind in ("traceback", "signal", "hang", "wrong answer") else "other failure"] += 1
+            figures.found[
+                kind if kind in ("traceback", "signal", "hang", "wrong answer") else "other failure"
+            ] += 1
             case = describe(subjects, folder / "world", seed, first + number)
             figures.failed.append(f"{first + number}: {case}: {verdict}")
     return figures
 
 
-def choose(subjects: list[Subject], world: Path, seed: int, number: int) -> tuple[Subject, str, str, str, bytes]:
+def choose(
+    subjects: list[Subject], world: Path, seed: int, number: int
+) -> tuple[Subject, str, str, str, bytes]:
     """Return subject, file, command, the way of damage and the damaged bytes of a case."""
     rng = np.random.default_rng([seed, number])
     subject = subjects[int(rng.integers(len(subjects)))]

@@ -4,8 +4,8 @@ import io
 import json
 import os
 import sys
-from contextlib import contextmanager
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -76,7 +76,7 @@ def call(line: str) -> tuple[int | str, bytes, str]:
             main(line.split())
         except SystemExit as end:
             code = int(end.code or 0)
-        except BaseException as error:  # noqa: BLE001 - whatever it is, it is a traceback
+        except BaseException as error:
             import traceback
 
             traceback.print_exc()
@@ -112,7 +112,9 @@ def write_tables(folder: Path) -> list[Subject]:
     table = columns()
     fixed = table.set_column(1, "emb", table.column("emb").cast(pa.list_(pa.float32(), DIM)))
     large = table.set_column(0, "id", pa.array(np.arange(N)))
-    labelled = table.set_column(3, "label", table.column("label").combine_chunks().dictionary_encode())
+    labelled = table.set_column(
+        3, "label", table.column("label").combine_chunks().dictionary_encode()
+    )
     plain = {"compression": "none", "use_dictionary": False}
     written = {
         "plain": (table, plain),
@@ -151,7 +153,11 @@ def write_tables(folder: Path) -> list[Subject]:
     (folder / "rows.csv").write_text("\n".join(text) + "\n")
     (folder / "rows.tsv").write_text("\n".join(text).replace(",", "\t") + "\n")
     found = [
-        Subject(f"Parquet, {name}", (f"t/{name}.parquet",), tuple(c.format(f"t/{name}.parquet") for c in TABLE))
+        Subject(
+            f"Parquet, {name}",
+            (f"t/{name}.parquet",),
+            tuple(c.format(f"t/{name}.parquet") for c in TABLE),
+        )
         for name in written
     ]
     for name in ("file.arrow", "coded.arrow", "packed.arrow", "stream.arrow", "lines.jsonl"):
@@ -273,7 +279,9 @@ def write_artifacts(folder: Path) -> list[Subject]:
     Path("a/sweep.json").write_bytes(Path("out/sweep.json").read_bytes())
     reports = tuple(f"a/report.{suffix}" for suffix in ("json", "md", "html"))
     for report in reports:
-        run(f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}")
+        run(
+            f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}"
+        )
     entries = sorted(path.name for path in Path("cache").iterdir() if path.suffix != ".lock")
     stages = tuple(f"cache/{name}" for name in entries if name.endswith(".parquet"))
     cells = tuple(f"cache/{name}" for name in entries if name.endswith(".json"))
@@ -306,9 +314,20 @@ def write_artifacts(folder: Path) -> list[Subject]:
         of("sweep", "a/sweep.json", (f"select a/scores.parquet --settings {{}} {PICK}",)),
         Subject("cache", stages, (CACHED,), "cache"),
         Subject("cells", cells, (SWEEP,), "cache"),
-        Subject("cache, looked at", (*stages, *cells), ("cache ls --cache-dir cache", "cache verify --cache-dir cache", CACHED + " --dry-run")),
+        Subject(
+            "cache, looked at",
+            (*stages, *cells),
+            ("cache ls --cache-dir cache", "cache verify --cache-dir cache", CACHED + " --dry-run"),
+        ),
         *(
-            Subject(report, (report,), (f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}",), "report")
+            Subject(
+                report,
+                (report,),
+                (
+                    f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}",
+                ),
+                "report",
+            )
             for report in reports
         ),
     ]

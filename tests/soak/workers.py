@@ -13,7 +13,12 @@ Task = Callable[[Path, int], str]
 
 
 def in_children(
-    make: Callable[[Path], Task], folder: Path, count: int, *, seconds: float, jobs: int | None = None
+    make: Callable[[Path], Task],
+    folder: Path,
+    count: int,
+    *,
+    seconds: float,
+    jobs: int | None = None,
 ) -> Iterator[tuple[int, str]]:
     """Yield the number and the verdict of every task, in no order.
 
