@@ -110,7 +110,8 @@ def test_select_uses_the_best_setting_of_a_sweep(train, tmp_path, d2):
     found = json.loads((tmp_path / "s.json").read_text())
     for row in found["best"]:
         row["setting"] |= {"gamma_reverse": 0.3, "messages": "clamped", "rounds": 2}
-    (tmp_path / "s.json").write_text(json.dumps(found))
+    del found["digest"]
+    (tmp_path / "s.json").write_text(json.dumps({**found, "digest": digest_json(found)}))
     d2("graph", train, "-o", tmp_path / "g.parquet")
     score = ("--difficulty", f"{train}::aum", "--rate", 0.9, "-o", tmp_path / "x.parquet")
     d2("score", tmp_path / "g.parquet", *score)
@@ -201,7 +202,8 @@ def test_select_says_what_graph_and_scores_have_of_other_settings(train, tmp_pat
     assert found["default_cutoff"] == "auto"
     for row in found["best"]:
         row["setting"] |= {"neighbors": 7, "metric": "cosine", "prune_hardest": None}
-    (tmp_path / "s.json").write_text(json.dumps(found))
+    del found["digest"]
+    (tmp_path / "s.json").write_text(json.dumps({**found, "digest": digest_json(found)}))
     d2("graph", train, "-o", tmp_path / "g.parquet")
     score = ("--difficulty", f"{train}::aum", "--preset", "paper", "-o", tmp_path / "x.parquet")
     d2("score", tmp_path / "g.parquet", *score)

@@ -122,7 +122,8 @@ def is_current(path: Place, key: str) -> bool:
         data = path.read_bytes()
         if path.suffix.lower() == ".json":
             found = parse_json(data)
-            return bool(found.pop("seal") == digest_json(found) and found["key"] == key)
+            del found["seal"]
+            return bool(found["key"] == key and _sealed_json(found) == data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
     text = data[: -len(_sealed(b""))]
@@ -138,7 +139,12 @@ def render(report: dict[str, Any], suffix: str, pictures: Pictures = NO_PICTURES
         return _sealed(to_markdown(report).encode())
     if suffix == ".html":
         return _sealed(to_html(report, pictures).encode())
-    sealed = {**report, "seal": digest_json(report)}
+    return _sealed_json(report)
+
+
+def _sealed_json(report: dict[str, Any]) -> bytes:
+    read_back = json.loads(json.dumps(report))  # in which names that were numbers are text
+    sealed = {**report, "seal": digest_json(read_back)}
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

@@ -21,7 +21,7 @@ def render_sweep(found: dict[str, Any], suffix: str) -> bytes:
         return "\n".join([*_markdown(found), ""]).encode()
     if suffix == ".svg":
         return to_heat_map(found["rows"]).encode()
-    sealed = {**found, "digest": digest_json(found)}
+    sealed = {**found, "digest": digest_json(json.loads(json.dumps(found)))}
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

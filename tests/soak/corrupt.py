@@ -61,6 +61,7 @@ def damage_files(count: int, seed: int = 0, first: int = 0) -> Figures:
             ] += 1
             case = describe(subjects, folder / "world", seed, first + number)
             figures.failed.append(f"{first + number}: {case}: {verdict}")
+            print(figures.failed[-1], file=sys.stderr, flush=True)
     return figures
 
 
@@ -167,8 +168,6 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0, help="number of the first case")
     given = parser.parse_args()
     figures = damage_files(given.count, given.seed, given.first)
-    for line in figures.failed:
-        print(line, file=sys.stderr)
     print(figures)
     return 1 if figures.failed else 0
 
