@@ -11,6 +11,7 @@ import pytest
 
 from d2cli.errors import InputError
 from d2cli.files.column import Column, list_columns
+from d2cli.files.columns import ColumnRef, read_labels
 from d2cli.files.sources import Sources
 
 
@@ -374,3 +375,16 @@ def test_arrays_of_python_2_are_read_without_a_warning(d2, tmp_path):
     for name in ("old.npy", "old.npz"):
         code, _, err = d2("graph", tmp_path / name, "-k", "1", "-o", tmp_path / "graph.parquet")
         assert (code, "arning" in err) == (0, False), err
+
+
+def test_text_whose_offsets_are_damaged_is_refused(tmp_path):
+    """Offsets that go backwards: bytes of a negative length were asked for."""
+    offsets = pa.py_buffer(np.array([0, 3, 1, 3], dtype=np.int32))
+    text = pa.Array.from_buffers(pa.string(), 3, [None, offsets, pa.py_buffer(b"abc")])
+    table = pa.table({"label": text})
+    with pa.ipc.new_stream(tmp_path / "t.arrow", table.schema) as sink:
+        sink.write_table(table)
+    source = Sources().open(str(tmp_path / "t.arrow"))
+
+    with pytest.raises(InputError, match="cannot be read"):
+        read_labels(ColumnRef(source, source.columns["label"]))

@@ -357,3 +357,20 @@ def test_whole_numbers_as_ids_in_a_csv_join_ids_that_are_numbers(tmp_path, d2, c
     code, _, err = d2(*start, f"{tmp_path / 's.csv'}::loss")
     assert code == 3
     assert "repeats the id" in err
+
+
+@pytest.mark.parametrize("level", [b"[", b'{"a": '])
+def test_json_that_is_nested_too_deeply_is_refused(tmp_path, level):
+    path = tmp_path / "t.jsonl"
+    path.write_bytes(b'{"v": 1}\n{"v": ' + level * 100_000 + b"\n")
+
+    with pytest.raises(InputError, match="line 2: is nested too deeply"):
+        Sources().open(str(path))
+
+
+def test_a_field_of_csv_that_is_too_long_is_refused(tmp_path):
+    path = tmp_path / "t.csv"
+    path.write_bytes(b"a" * (1 << 20) + b"\n1\n")
+
+    with pytest.raises(InputError, match="field larger than"):
+        Sources().open(str(path))

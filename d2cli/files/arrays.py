@@ -88,7 +88,8 @@ def _map_array(path: Path) -> NDArray[Any]:
     """Map the array in an NPY file; the file stays open beside the map."""
     file = path.open("rb")
     try:
-        array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
+        with np.errstate(over="ignore"):  # of sizes that no file has, which are refused after it
+            array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         mapping = mapping_of(array)
         # Both are the same file if the path still leads to what was opened first.
         if mapping is not None and os.path.samestat(os.fstat(file.fileno()), path.stat()):

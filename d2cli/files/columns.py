@@ -181,7 +181,8 @@ def _without_nulls(ref: ColumnRef) -> list[pa.Array]:
             with reading(ref.where):
                 part.validate(full=True)
                 part = part.dictionary_decode()
-        _check_text(start, part, garbled)
+        with reading(ref.where):
+            _check_text(start, part, garbled)
         if not garbled.count:
             with reading(ref.where):
                 part.validate(full=True)
@@ -200,8 +201,15 @@ def _check_text(start: int, values: pa.Array, garbled: Defect) -> None:
     try:
         values.validate(full=True)
     except pa.ArrowInvalid:
+        # Only bytes whose places are sound can be looked at.
+        raw_type = dict(
+            zip(TEXT_TYPES, (pa.binary(), pa.large_binary(), pa.binary_view()), strict=True)
+        )
+        same = (raw_type[str(values.type)], len(values), values.buffers())
+        raws = pa.Array.from_buffers(*same, offset=values.offset)
+        raws.validate(full=True)
         bad = np.zeros(len(values), dtype=np.bool_)
-        for i, raw in enumerate(values.cast(pa.large_binary()).to_pylist()):
+        for i, raw in enumerate(raws.to_pylist()):
             try:
                 (raw or b"").decode()
             except UnicodeDecodeError:

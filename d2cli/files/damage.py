@@ -1,5 +1,6 @@
 """Files that are not what they seem: one error for all that their readers raise."""
 
+import csv
 import re
 import tokenize
 import zipfile
@@ -22,6 +23,7 @@ DAMAGE = (
     NotImplementedError,
     OverflowError,
     tokenize.TokenError,
+    csv.Error,
     zipfile.BadZipFile,
     zlib.error,
 )

@@ -248,12 +248,22 @@ def _line_of(text: Text, delimiter: str, row: int, *, lone: bool) -> int:
     return rows.line_num
 
 
+# pyarrow's parser calls itself for each level, and the process ends where the stack does.
+DEEP = re.compile(rb'(?:[\[{]\s*(?:"[^"\\]{0,99}"\s*:\s*)?){200}')
+LINE_END = b"\n"
+
+
 # --- JSON lines -----------------------------------------------------------------------------------
 
 
 def _open_json(name: str, text: Text) -> TextSource:
     schema, n_rows = pa.schema([]), 0
     for line, block in _line_blocks(text):
+        if deep := DEEP.search(block):
+            raise InputError(
+                f"{name}: line {line + block.count(LINE_END, 0, deep.start()) + 1}: is nested too deeply",
+                hint="mend or drop this line",
+            )
         table = _parse(name, line, block, None)
         n_rows += table.num_rows
         found = pa.schema([_as_written(column) for column in table.schema])

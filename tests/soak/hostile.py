@@ -249,6 +249,7 @@ def run_hostile(count: int) -> Figures:
             figures.peak = max(figures.peak, peak)
             if harm:
                 figures.failed.append(harm)
+                print(harm, file=sys.stderr, flush=True)
     return figures
 
 
@@ -257,8 +258,6 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--count", type=int, default=70)
     figures = run_hostile(parser.parse_args().count)
-    for line in figures.failed:
-        print(line, file=sys.stderr)
     print(figures)
     return 1 if figures.failed else 0
 
