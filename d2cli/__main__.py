@@ -55,18 +55,41 @@ def _run(arguments: list[str]) -> int:
         return 130
     except interrupts.Terminated:
         return 143
-    except MemoryError as error:
-        message = f"out of memory: {error}".rstrip(": ")
-        return _refuse(ResourceError(message, hint="use a machine with more memory, or fewer rows"))
-    except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.ENOMEM):
-            return _refuse(ResourceError(str(error)))
-        raise
     except Exception as error:
-        # typer keeps its copy of click private, so usage errors are known by what they can do.
-        if not hasattr(error, "format_message"):
+        known = _known(error)
+        if known is None:
             raise
-        return _refuse(_usage_error(error))
+        return _refuse(known)
+
+
+def _known(error: Exception) -> D2Error | None:
+    """Return what a user is told of an error of the system or the parser; None for a bug."""
+    text = " ".join(str(error).split())
+    if isinstance(error, MemoryError) or _lacks_memory(text):
+        return ResourceError(
+            f"out of memory: {text}".rstrip(": "),
+            hint="use a machine with more memory, a higher limit (ulimit -v, -u), fewer rows or "
+            "--threads",
+        )
+    if isinstance(error, OSError):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+        return ResourceError(text) if full else None
+    # typer keeps its copy of click private, so usage errors are known by what they can do.
+    return _usage_error(error) if hasattr(error, "format_message") else None
+
+
+# What libraries say where they cannot allocate, map a file or start a thread.
+NO_MEMORY = (
+    "can't start new thread",
+    "cannot allocate memory",
+    "failed to map segment",
+    "Not enough memory",
+    "std::bad_alloc",
+)
+
+
+def _lacks_memory(text: str) -> bool:
+    return any(part.lower() in text.lower() for part in NO_MEMORY)
 
 
 def _call(arguments: list[str]) -> int:

@@ -124,6 +124,7 @@ def score(
     seed: opt.Seed = opt.SEED,
     output: opt.ArtifactOutput = "-",
     threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -160,7 +161,7 @@ def score(
         id_=id_,
         output=output,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet, verbose),
+        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 
@@ -195,6 +196,7 @@ def select(
     show: opt.Show = None,
     summary: opt.Summary = False,
     cache_dir: opt.CacheDir = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
     verbose: opt.Verbose = False,
@@ -234,7 +236,7 @@ def select(
         show=show,
         targets=commands.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
-        setting=commands.Setting(None, force, quiet, verbose),
+        setting=commands.Setting(None, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 

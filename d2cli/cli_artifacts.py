@@ -16,6 +16,7 @@ def explain(
     group: art.GroupOfSelection = None,
     include: art.IncludeOfSelection = None,
     exclude: art.ExcludeOfSelection = None,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
     """Tell why rows were kept or dropped.
@@ -43,6 +44,7 @@ def explain(
         include=include,
         exclude=exclude,
         as_json=json,
+        max_memory=opt.max_memory(max_memory),
     )
 
 
@@ -55,6 +57,7 @@ def diff(
     max_group_loss: art.MaxGroupLoss = None,
     output: art.DiffOutput = None,
     cache_dir: opt.CacheDir = None,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
 ) -> None:
     """Compare two selections, and fail if too much has changed.
@@ -80,4 +83,5 @@ def diff(
         output=output,
         cache_dir=cache_dir,
         as_json=json,
+        max_memory=opt.max_memory(max_memory),
     )

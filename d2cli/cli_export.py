@@ -14,6 +14,7 @@ def export(
     id_: export_opt.ExportId = None,
     graph: export_opt.ExportGraph = None,
     cache_dir: opt.CacheDir = None,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -29,7 +30,7 @@ def export(
     Rows are read and written batch by batch. Where both sides have ids, those of the kept rows have
     to be the same.
     """
-    from d2cli import commands_export
+    from d2cli import commands, commands_export
 
     commands_export.export(
         selection,
@@ -42,5 +43,5 @@ def export(
         graph=graph,
         cache_dir=cache_dir,
         as_json=json,
-        quiet=quiet,
+        setting=commands.Setting(None, False, quiet, max_memory=opt.max_memory(max_memory)),
     )

@@ -103,6 +103,7 @@ def report(
     output: Output = None,
     summary: opt.Summary = False,
     cache_dir: opt.CacheDir = None,
+    max_memory: opt.MaxMemory = None,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -124,5 +125,5 @@ def report(
         as_json=json,
         summary=summary,
         cache_dir=cache_dir,
-        setting=commands.Setting(None, False, quiet),
+        setting=commands.Setting(None, False, quiet, max_memory=opt.max_memory(max_memory)),
     )

@@ -21,6 +21,7 @@ def difficulty(
     id_: opt.Id = None,
     output: opt.ArtifactOutput = "-",
     threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -51,7 +52,7 @@ def difficulty(
         id_=id_,
         output=output,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet),
+        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )
 
 
@@ -87,6 +88,7 @@ def compare(
     plot: study.Plot = None,
     cache_dir: opt.CacheDir = None,
     threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -141,7 +143,7 @@ def compare(
         output=output,
         plot=plot,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet),
+        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )
 
 
@@ -172,6 +174,7 @@ def sweep(
     plot: study.HeatMap = None,
     cache_dir: opt.CacheDir = None,
     threads: opt.Threads = None,
+    max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
     quiet: opt.Quiet = False,
@@ -215,5 +218,5 @@ def sweep(
         output=output,
         plot=plot,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet),
+        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )

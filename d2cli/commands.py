@@ -10,6 +10,7 @@ from typing import Any
 
 from d2cli import config, display, pipeline
 from d2cli.errors import ParameterError
+from d2cli.files import memory
 from d2cli.files.artifacts import Artifact
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import as_place
@@ -42,14 +43,15 @@ class Setting:
             note = display.Notes(quiet=self.quiet)
             for line in config.lines_of_taken():
                 note(line)
-            yield pipeline.Run(
-                n_threads=self.threads or processors(),
-                force=self.force,
-                note=note,
-                on_progress=on_progress,
-                verbose=self.verbose,
-                max_memory=self.max_memory,
-            )
+            n_threads = self.threads or processors()
+            with memory.within(memory.limit_of(self.max_memory, n_threads=n_threads)):
+                yield pipeline.Run(
+                    n_threads=n_threads,
+                    force=self.force,
+                    note=note,
+                    on_progress=on_progress,
+                    verbose=self.verbose,
+                )
 
 
 def processors() -> int:

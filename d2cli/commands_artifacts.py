@@ -9,8 +9,8 @@ from d2cli.commands import Setting
 from d2cli.files.publish import write_stdout
 
 
-def _setting(*, quiet: bool = False) -> Setting:
-    return Setting(threads=1, force=False, quiet=quiet)
+def _setting(*, quiet: bool = False, max_memory: int | None = None) -> Setting:
+    return Setting(threads=1, force=False, quiet=quiet, max_memory=max_memory)
 
 
 def _print_lines(lines: Iterable[str]) -> None:
@@ -30,12 +30,19 @@ def _escaped(found: re.Match[str]) -> str:
     return json.dumps(character)[1:-1] if ord(character) != 0x7F else "\\u007f"
 
 
-def explain(selection: str, wanted: Sequence[str], *, as_json: bool, **more: Any) -> None:  # noqa: ANN401
+def explain(
+    selection: str,
+    wanted: Sequence[str],
+    *,
+    as_json: bool,
+    max_memory: int | None = None,
+    **more: Any,  # noqa: ANN401
+) -> None:
     """Run ``d2 explain``."""
     from d2cli.pipeline.explain import run_explain
     from d2cli.render.explanations import explanation_lines
 
-    with _setting().run() as run:
+    with _setting(max_memory=max_memory).run() as run:
         found = run_explain(run, selection, wanted, **more)
     if as_json:
         _print_json(found)
@@ -43,12 +50,19 @@ def explain(selection: str, wanted: Sequence[str], *, as_json: bool, **more: Any
         _print_lines(explanation_lines(found))
 
 
-def diff(a: str, b: str, *, as_json: bool, **more: Any) -> None:  # noqa: ANN401
+def diff(
+    a: str,
+    b: str,
+    *,
+    as_json: bool,
+    max_memory: int | None = None,
+    **more: Any,  # noqa: ANN401
+) -> None:
     """Run ``d2 diff``; what exceeds a limit is told after all the rest."""
     from d2cli.pipeline.diff import enforce, run_diff
     from d2cli.render.diffs import diff_lines
 
-    with _setting().run() as run:
+    with _setting(max_memory=max_memory).run() as run:
         found = run_diff(run, a, b, **more)
     if as_json:
         _print_json(found)

@@ -15,13 +15,13 @@ def export(
     *,
     output: str,
     as_json: bool,
-    quiet: bool,
+    setting: Setting,
     **more: object,
 ) -> None:
     """Run ``d2 export``."""
     if as_json and output == STDIN:
         raise ParameterError("--json needs standard output", hint="send the rows to a file with -o")
-    with Setting(None, force=False, quiet=quiet).run() as run:
+    with setting.run() as run:
         done = run_export(run, selection, source, output=output, **more)  # type: ignore[arg-type]
     for line in lines(done):
         run.note(line)

@@ -449,8 +449,9 @@ MaxMemory = Annotated[
     typer.Option(
         "--max-memory",
         metavar="SIZE",
-        help="Stay within so much memory, such as 500M, 4G or 1.5GiB: vectors that do not fit stay "
-        "on disk. Results do not depend on it. Left out: no limit.",
+        help="Stay within so much memory, such as 500M, 4G or 1.5GiB; what would need more is "
+        "refused before it begins. Vectors of graphs that do not fit stay on disk. Results do not "
+        "depend on it. Left out: what the machine, or the cgroup, has left.",
         show_default=False,
     ),
 ]

@@ -1,6 +1,7 @@
 """``d2 check``: the report, its JSON and the exit codes."""
 
 import json
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,10 +9,11 @@ import pyarrow.parquet as pq
 import pytest
 
 from d2cli.errors import InputError
+from d2cli.files import memory
 from d2cli.files.colref import resolve
 from d2cli.files.flawed import read_flawed_numbers, read_flawed_vectors
 from d2cli.files.sources import Sources
-from d2cli.pipeline import check_plans, planning
+from d2cli.pipeline import planning
 from d2cli.pipeline.check import CheckParams, run_check
 from d2cli.pipeline.run import Run
 
@@ -376,9 +378,10 @@ def test_more_neighbors_are_planned_with_more_memory(tmp_path):
 
 
 def test_less_free_memory_than_the_plan_needs_warns(good, monkeypatch):
-    assert check_plans.available_memory() is None or check_plans.available_memory() > 0
-    monkeypatch.setattr(check_plans, "available_memory", lambda: 1000)
-    report = run_check(Run(), str(good), CheckParams())
+    limit = memory.Limit(10**9, "what the machine has left")
+    monkeypatch.setattr(planning, "with_limit", lambda plan, _: replace(plan, resident=1000))
+    with memory.within(limit):
+        report = run_check(Run(), str(good), CheckParams())
     check = by_name(report)["memory-and-time"]
     assert check["verdict"] == "warn"
     assert "--max-memory" in check["advice"]

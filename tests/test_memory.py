@@ -200,11 +200,15 @@ def test_a_dry_run_reads_no_vectors(tmp_path, d2):
         header = {"descr": "<f2", "fortran_order": False, "shape": (200_000_000, 1024)}
         np.lib.format.write_array_header_2_0(file, header)
         file.truncate(file.tell() + 200_000_000 * 1024 * 2)
-    code, out, _ = d2("graph", tmp_path / "huge.npy", "--dry-run", "--json")
+    code, out, _ = d2("graph", tmp_path / "huge.npy", "--dry-run", "--json", "--max-memory", "9T")
     assert code == 0
     plan = json.loads(out)["plan"]
     assert plan["peak_memory_bytes"] > 200_000_000 * 1024 * 4
     assert plan["resident_vector_bytes"] is None
+    result = d2("graph", tmp_path / "huge.npy", "--dry-run")
+    assert_refused(
+        result, 5, "huge.npy: about", "(step '", "what the", "has left is", "--max-memory"
+    )
 
 
 @pytest.mark.parametrize("kind", ["list", "fixed", "tensor"])

@@ -2,6 +2,7 @@
 
 import contextlib
 import io
+import math
 import mmap
 import os
 import warnings
@@ -15,6 +16,8 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from d2cli.errors import InputError
+from d2cli.files import memory
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
 from d2cli.files.mapped import remember
@@ -78,7 +81,15 @@ def _kind_of_array(dtype: np.dtype[Any], shape: tuple[int, ...]) -> ColumnKind:
 def open_npy(name: str, path: Path | None, data: bytes) -> ArraySource:
     """Open an NPY file, mapped if it has a path; ``data`` is all of it otherwise."""
     with reading(name), unwarned():
-        array = np.load(io.BytesIO(data), allow_pickle=False) if path is None else _map_array(path)
+        if path is None:
+            with io.BytesIO(data) as stream:
+                _check_size(name, *_npy_header(stream), len(data) - stream.tell())
+            array = np.load(io.BytesIO(data), allow_pickle=False)
+        else:
+            with path.open("rb") as file:
+                header = _npy_header(file)
+                _check_size(name, *header, os.fstat(file.fileno()).st_size - file.tell())
+            array = _map_array(path)
     return ArraySource(
         name, {"": (array.dtype, array.shape)}, lambda _: array, mapped=path is not None
     )
@@ -115,13 +126,33 @@ def open_npz(name: str, file: Place | io.BytesIO) -> ArraySource:
         for member in archive.namelist():
             if member.endswith(".npy"):
                 with archive.open(member) as stream:
-                    shapes[member.removesuffix(".npy")] = _npy_header(stream)
+                    dtype, shape = _npy_header(stream)
+                    held = archive.getinfo(member).file_size - stream.tell()
+                _check_size(f"{name}::{member}", dtype, shape, held)
+                shapes[member.removesuffix(".npy")] = dtype, shape
 
     def load(column: str) -> NDArray[Any]:
+        dtype, shape = shapes[column]
+        memory.require(
+            f"{name}::{column}",
+            "read the array",
+            math.prod(shape) * dtype.itemsize,
+            hint="an NPY file is mapped, not read",
+        )
         with unwarned(), np.load(archive_file(file), allow_pickle=False) as members:
             return np.asarray(members[column])
 
     return ArraySource(name, shapes, load)
+
+
+def _check_size(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], held: int) -> None:
+    """Refuse an array that is larger than what its file holds of it, before it is allocated."""
+    needed = math.prod(shape) * dtype.itemsize
+    if needed > held:
+        raise InputError(
+            f"{name}: is cut short: {dtype} {shape} takes {needed:,} bytes, it holds {held:,}",
+            hint="the file is damaged; get or save it again",
+        )
 
 
 def _npy_header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:  # noqa: ANN401

@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
+from d2cli.files import memory
 from d2cli.files.digests import canonical_json, digest_json, digest_labels, parse_json
 from d2cli.files.paths import refuse_slash
 from d2cli.files.publish import write_atomically
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN, native_file, read_stdin
+from d2cli.files.tables import check_row_count
 
 Kind = Literal["graph", "difficulty", "scores", "selection"]
 
@@ -341,7 +343,19 @@ BUFFER_BYTES = 1 << 20
 PORTION = 1 << 18  # values
 
 
-def _read_columns(file: pq.ParquetFile) -> pa.Table:
+def _require(name: str, schema: pa.Schema, n_rows: int) -> None:
+    """Refuse a table that does not fit into memory, with what is made of a graph."""
+    plain = 0
+    for field in schema:
+        if pa.types.is_fixed_size_list(field.type):
+            if field.name == "neighbors":
+                memory.require_graph(name, n_rows, field.type.list_size)
+        else:
+            plain += 1
+    memory.require_rows(name, "read the columns", n_rows, 16 * plain)
+
+
+def _read_columns(name: str, file: pq.ParquetFile) -> pa.Table:
     """Read the columns that artifacts have; none from a file that is not an artifact."""
     schema = file.schema_arrow
     known = {name for columns in COLUMNS.values() for name in columns}
@@ -350,6 +364,8 @@ def _read_columns(file: pq.ParquetFile) -> pa.Table:
     fields = [field for field in schema if field.name in known]
     if len({field.name for field in fields}) < len(fields):
         raise ValueError("a column stands twice")
+    check_row_count(file.metadata)
+    _require(name, pa.schema(fields), file.metadata.num_rows)
     columns = [
         _read_lists(file, field)
         if pa.types.is_fixed_size_list(field.type)
@@ -401,12 +417,15 @@ def _read_table(ref: str | Place, name: str, kind: str) -> pa.Table:
                 pre_buffer=False,
                 buffer_size=BUFFER_BYTES,
             ) as file:
-                return _read_columns(file)
+                return _read_columns(name, file)
         if head == b"\xff\xff\xff\xff":
             buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Place) else data
             table = pa.ipc.open_stream(buffer).read_all()
             table.validate(full=True)
+            _require(name, table.schema, table.num_rows)
             return table
+    except MemoryError:  # which pyarrow's own is, too
+        raise
     except (pa.ArrowException, OSError, ValueError) as error:
         if isinstance(error, OSError) and error.errno is not None:  # the system's, not the format's
             raise InputError(f"{name}: cannot be read: {os.strerror(error.errno)}") from error

@@ -9,6 +9,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
+from d2cli.files import memory
 from d2cli.files.column import Column, Source
 from d2cli.files.damage import reading
 from d2cli.files.sources import STDIN
@@ -18,6 +19,7 @@ from d2cli.stages.room import IN_MEMORY, Room, Rows
 from d2cli.stages.vectors import vector_type
 
 TEXT_TYPES = ("string", "large_string", "string_view")
+NUMBER_BYTES, LABEL_BYTES = 16, 32  # of a row in parts and whole; of text at least so many
 NO_NULLS = "every row needs a value; drop or fill these rows"
 
 
@@ -72,7 +74,11 @@ def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> NDArray[Any]:
         if block is not None:
             if rows is None:
                 shape = (ref.source.n_rows, block.shape[1])
-                rows = room.rows(shape, vector_type(block.dtype))
+                kind = vector_type(block.dtype)
+                if not room.on_disk:
+                    row_bytes = shape[1] * np.dtype(kind).itemsize
+                    memory.require_rows(ref.where, "read the vectors", shape[0], row_bytes)
+                rows = room.rows(shape, kind)
             rows.append(block)
         start += len(batch)
     pa.default_memory_pool().release_unused()
@@ -133,6 +139,7 @@ def read_numbers(ref: ColumnRef) -> NDArray[Any]:
     array = ref.source.array(ref.column.name)
     if array is not None:
         return array
+    memory.require_rows(ref.where, "read the numbers", ref.source.n_rows, NUMBER_BYTES)
     parts = list(_without_nulls(ref))
     arrays = [part.to_numpy(zero_copy_only=False) for part in parts]
     return np.concatenate(arrays) if arrays else np.empty(0)
@@ -146,6 +153,7 @@ def read_labels(ref: ColumnRef) -> pa.Array:
     InputError
         If a row is null or NaN, or the type is none of integer, float, boolean, string.
     """
+    memory.require_rows(ref.where, "read the labels or ids", ref.source.n_rows, LABEL_BYTES)
     parts = [_plain_type(part, ref) for part in _without_nulls(ref)]
     labels = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
     if pa.types.is_floating(labels.type):

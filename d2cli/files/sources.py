@@ -16,6 +16,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from d2cli.errors import InputError, ParameterError
+from d2cli.files import memory
 from d2cli.files.addresses import is_remote
 from d2cli.files.arrays import open_npy, open_npz
 from d2cli.files.column import Source
@@ -30,6 +31,7 @@ from d2cli.files.text import SUFFIXES as TEXT_SUFFIXES
 from d2cli.files.text import header_names, open_text_table
 
 STDIN = "-"
+PIPE_BYTES = 32 << 20  # of standard input, read at a time
 BUFFER_BYTES = 1 << 20  # of a Parquet column, read at a time
 KINDS = "Parquet, Arrow, NPY, NPZ, safetensors, CSV or JSON lines"
 LISTED = {"id", "uid", "row"}  # columns by which a CSV file is a list of rows with other columns
@@ -131,7 +133,13 @@ def read_stdin() -> bytes:
             "nothing to read: no input was named and standard input is a terminal",
             hint="name a file, or pipe one in",
         )
-    data = sys.stdin.buffer.read()
+    held = io.BytesIO()
+    while piece := sys.stdin.buffer.read(PIPE_BYTES):
+        held.write(piece)
+        memory.require(
+            "standard input", "read all of it", PIPE_BYTES, hint="a file is read bit by bit"
+        )
+    data = held.getvalue()
     if not data:
         raise InputError(
             "standard input is empty", hint="if a command stands before the pipe, it has failed"

@@ -57,6 +57,8 @@ class ParquetSource:
     n_rows: int = field(init=False)
 
     def __post_init__(self) -> None:
+        with reading(self.name):
+            check_row_count(self.file.metadata)
         self.columns = columns_of(self.file.schema_arrow)
         self.n_rows = int(self.file.metadata.num_rows)
 
@@ -117,6 +119,13 @@ class ParquetSource:
         rows = sum(self.file.metadata.row_group(group).num_rows for group in range(len(groups)))
         size = sum(chunk.size for chunks in groups for chunk in chunks if chunk.column == column)
         return max(size // max(rows, 1), 8)
+
+
+def check_row_count(metadata: pq.FileMetaData) -> None:
+    """Raise ValueError if a Parquet footer does not say how many rows its row groups have."""
+    groups = range(metadata.num_row_groups)
+    if metadata.num_rows != sum(metadata.row_group(group).num_rows for group in groups):
+        raise ValueError(f"the footer counts {metadata.num_rows:,} rows, its row groups do not")
 
 
 def header_of(kind: pa.DataType, n_rows: int) -> Header:

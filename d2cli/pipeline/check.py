@@ -11,6 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
+from d2cli.files import memory
 from d2cli.files.alignment import NO_IDS, Rows
 from d2cli.files.colref import resolve
 from d2cli.files.flawed import FlawedVectors, read_flawed_numbers, read_flawed_vectors
@@ -146,10 +147,40 @@ def run_check(
     InputError
         If there is no SOURCE, no column of vectors, or no vector in it.
     """
+    limit = memory.current_limit()
+    # A limit that is too small for the full run is a finding, and the other checks go on.
+    with memory.within(limit and memory.limit_of(None)):
+        return _run_check(
+            run,
+            source,
+            params,
+            limit,
+            embedding=embedding,
+            id_=id_,
+            difficulty=difficulty,
+            harder=harder,
+            labels=labels,
+        )
+
+
+def _run_check(
+    run: Run,
+    source: str,
+    params: CheckParams,
+    limit: memory.Limit | None,
+    *,
+    embedding: str | None,
+    id_: str | None,
+    difficulty: str | None,
+    harder: Direction | None,
+    labels: str | None,
+) -> dict[str, Any]:
+    """Check within what there is; plans keep to a limit."""
     found = Findings()
     data, check_of_ids = _find(run, source, embedding, id_)
     # Before anything is read: plans start from memory as it is.
-    plans = plan_each(run, data, map(params.graph, params.neighbors))
+    with memory.within(limit):
+        plans = plan_each(run, data, map(params.graph, params.neighbors))
     found.checks.append(check_of_ids)
     flawed = read_flawed_vectors(data.ref, run.room)
     _check_rows(found, flawed)
@@ -171,9 +202,10 @@ def run_check(
         _check_geometry(found, cloud, survey, groups, params)
     values = _check_difficulty(run, found, difficulty, harder, data.rows, params.seed)
     _check_neighborhoods(run, found, cloud, groups, values, params)
-    found.checks.append(check_plans(plans, data.rows.n_rows, run.max_memory))
+    found.checks.append(check_plans(plans, data.rows.n_rows, limit))
     if any(isinstance(plan, Plan) for plan in plans.values()):
-        warn_about_memory(run)
+        with memory.within(limit):
+            warn_about_memory(run)
     return {
         "kind": CHECK_KIND,
         "source": source,

@@ -108,6 +108,7 @@ def run_compare(
         run,
         source,
         rates,
+        n_neighbors=graph_params.n_neighbors,
         difficulty=difficulty,
         labels=labels,
         test=test,

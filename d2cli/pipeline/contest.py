@@ -14,20 +14,25 @@ from d2cli.files.inputs import (
     DifficultyColumn,
     Embedding,
     Labels,
+    find_embedding,
     read_classes,
     read_difficulty,
     read_embedding,
     read_group,
 )
+from d2cli.files.memory import graph_bytes
 from d2cli.files.outputs import check_suffix
 from d2cli.files.publish import check_output
 from d2cli.files.remote import Place
 from d2cli.params import Auto, Direction, GraphParams, Probe, SelectParams
 from d2cli.pipeline.graph import cached_graph
+from d2cli.pipeline.planning import require_vectors
 from d2cli.pipeline.run import Run
 from d2cli.stages.groups import Groups
 from d2cli.stages.trials import HOLD_OUT, SUBSAMPLE
 from d2cli.stages.vectors import Vectors, as_vectors
+
+COPIES = 3  # of the vectors: as they are searched, and what is trained on in float64
 
 
 @dataclass(frozen=True, eq=False)
@@ -72,6 +77,7 @@ def read_contest(
     source: str,
     rates: tuple[float, ...],
     *,
+    n_neighbors: int,
     difficulty: str,
     labels: str | None,
     test: str | None,
@@ -81,10 +87,18 @@ def read_contest(
     within: str | None,
     group: str | None,
 ) -> Contest:
-    """Read and check all inputs; the parameters are COLREFs, as in `run_prune`."""
+    """Read and check all inputs; the last parameters are COLREFs, as in `run_prune`."""
     for rate in rates:
         SelectParams(rate=rate)
-    data = read_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    require_vectors(
+        found,
+        "read the vectors, build graphs and train on them",
+        copies=COPIES,
+        row_bytes=graph_bytes(1, n_neighbors),
+        smaller="fewer rows or a smaller -k need less",
+    )
+    data = found.read()
     column = read_difficulty(run.sources, difficulty, data.rows, harder)
     target = read_classes(run.sources, labels, data.rows) if labels else None
     classes = check_classes(target.groups, rates) if target else None

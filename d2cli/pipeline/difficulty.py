@@ -17,7 +17,7 @@ from d2cli.files.dynamics import (
     read_final,
     sample_outputs,
 )
-from d2cli.files.inputs import read_embedding, read_group, refuse_known_source, rows_like
+from d2cli.files.inputs import find_embedding, read_group, refuse_known_source, rows_like
 from d2cli.files.logs import DynamicsLog
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
@@ -25,6 +25,7 @@ from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import difficulty_table, graph_of, ids_of
 from d2cli.params import AUTO, DynamicsParams, LogValues, PrototypeParams
+from d2cli.pipeline.planning import require_vectors
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
 from d2cli.stages import dynamics as tally
 from d2cli.stages import neighborhood, prototypes
@@ -257,7 +258,15 @@ def run_prototypes(
     """
     _check_output(output)
     source, column = split(embedding)
-    data = read_embedding(run.sources, source, embedding=column, id_=id_, within=labels)
+    found = find_embedding(run.sources, source, embedding=column, id_=id_, within=labels)
+    require_vectors(
+        found,
+        "read the vectors and find prototypes",
+        copies=1,
+        row_bytes=60,
+        smaller="vectors of fewer rows or axes need less",
+    )
+    data = found.read()
     place = checked_place(run, output)
     count = params.n_prototypes(data.rows.n_rows, labelled=labels is not None)
     parameters = {"method": "prototypes", **asdict(params), "prototypes": count}

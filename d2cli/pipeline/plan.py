@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from d2cli.files.memory import graph_bytes
 from d2cli.params import GraphParams
 from d2cli.quantities import size_text, time_text
 from d2cli.stages import approximate, exact, hnsw, pairs, partition, projection, space
@@ -232,7 +233,7 @@ def plan_prune(job: Job, params: GraphParams, *, speed: float) -> Plan:
     """Return what graph, scores and selection take."""
     plan = plan_graph(job, params, speed=speed)
     # The graph as stored, both directions of its edges, and a few numbers a row.
-    bytes_ = job.n_rows * (8.0 * params.n_neighbors * 3 + 100)
+    bytes_ = graph_bytes(job.n_rows, params.n_neighbors)
     rest = Step("score, select, report", PICK * job.n_rows, bytes_, 0.0)
     return replace(plan, steps=(*plan.steps, rest))
 

@@ -3,8 +3,10 @@
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from d2cli.errors import ResourceError
-from d2cli.files import cache
+from d2cli.files import cache, memory
 from d2cli.files.inputs import FoundEmbedding
 from d2cli.files.scratch import DiskRoom, scratch_folder
 from d2cli.params import GraphParams
@@ -12,8 +14,9 @@ from d2cli.pipeline.forecast import Forecast
 from d2cli.pipeline.plan import Job, Plan, measure_speed, plan_graph, plan_prune, with_limit
 from d2cli.pipeline.run import Run, peak_memory
 from d2cli.quantities import size_text
+from d2cli.stages.vectors import vector_type
 
-STILL_TO_LOAD = 45_000_000  # bytes of libraries and buffers that come with the first work
+ANY_SPEED = 1e10  # operations a second, where nobody asks for times
 
 
 @dataclass(frozen=True)
@@ -32,8 +35,15 @@ class DryRun:
         return {"plan": self.plan.to_dict(), "stages": [stage.to_dict() for stage in self.stages]}
 
 
-def plan_of(run: Run, found: FoundEmbedding, params: GraphParams, *, prune: bool = False) -> Plan:
-    """Return the plan of a graph, or of all stages, within ``--max-memory``.
+def plan_of(
+    run: Run,
+    found: FoundEmbedding,
+    params: GraphParams,
+    *,
+    prune: bool = False,
+    timed: bool = True,
+) -> Plan:
+    """Return the plan of a graph, or of all stages, within the limit of `memory`.
 
     Raises
     ------
@@ -52,22 +62,41 @@ def plan_of(run: Run, found: FoundEmbedding, params: GraphParams, *, prune: bool
         moved=found.matched is not None,
         group_sizes=[len(rows) for rows in found.within.groups.rows()] if found.within else (),
         n_threads=run.n_threads,
-        base=peak_memory() + STILL_TO_LOAD,
+        base=peak_memory() + memory.LIBRARIES,
         held=header.n_rows * width * header.dtype.itemsize if in_memory else 0,
     )
-    plan = (plan_prune if prune else plan_graph)(job, params, speed=measure_speed())
-    if run.max_memory is None:
+    plan = (plan_prune if prune else plan_graph)(
+        job, params, speed=measure_speed() if timed else ANY_SPEED
+    )
+    limit = memory.current_limit()
+    if limit is None:
         return plan
-    fitting = with_limit(plan, run.max_memory)
+    fitting = with_limit(plan, limit.n_bytes)
     if fitting is None:
         step = max(plan.steps, key=lambda step: step.working)
         least = min(plan.unavoidable + plan.copies + plan.least_vectors, plan.peak)
         raise ResourceError(
             f"{found.ref.where}: about {size_text(least)} of memory are needed even with vectors "
-            f"on disk (step '{step.name}'), --max-memory is {size_text(run.max_memory)}",
-            hint="raise --max-memory; fewer --threads, a smaller -k or --backend cells need less",
+            f"on disk (step '{step.name}'), {limit}",
+            hint=f"{memory.way_out(limit)}; "
+            "fewer --threads, a smaller -k or --backend cells need less",
         )
     return fitting
+
+
+def require_vectors(
+    found: FoundEmbedding, step: str, *, copies: int, row_bytes: float, smaller: str
+) -> None:
+    """Refuse vectors that are read and copied so many times, and other bytes a row; see `memory`.
+
+    Vectors in a file that is mapped count, too.
+    """
+    header = found.header
+    width = found.ref.source.width(found.ref.column.name)
+    stored = header.n_rows * width * header.dtype.itemsize
+    copied = float(copies) * header.n_rows * width * np.dtype(vector_type(header.dtype)).itemsize
+    n_bytes = memory.LIBRARIES + stored + copied + found.rows.n_rows * row_bytes
+    memory.require(found.ref.where, step, n_bytes, hint=smaller)
 
 
 def settle(
@@ -79,9 +108,7 @@ def settle(
     prune: bool = False,
 ) -> None:
     """Print the plan if the run is verbose, and choose where vectors live."""
-    if run.max_memory is None and not run.verbose:
-        return
-    plan = plan_of(run, found, params, prune=prune)
+    plan = plan_of(run, found, params, prune=prune, timed=run.verbose)
     if run.verbose:
         for line in plan.lines():
             run.note(line)
@@ -91,8 +118,9 @@ def settle(
 
 def warn_about_memory(run: Run) -> None:
     """Say so if more memory was used than allowed."""
-    if run.max_memory is not None and peak_memory() > run.max_memory:
+    limit = memory.current_limit()
+    if limit is not None and limit.source == memory.OPTION and peak_memory() > limit.n_bytes:
         run.note(
-            f"warning: peak memory was {size_text(peak_memory())}, above --max-memory "
-            f"{size_text(run.max_memory)}; the plan is an estimate"
+            f"warning: peak memory was {size_text(peak_memory())}, above {memory.OPTION} "
+            f"{size_text(limit.n_bytes)}; the plan is an estimate"
         )

@@ -54,8 +54,6 @@ class Run:
         What was done: stage, status, seconds, peak memory.
     verbose : bool
         Tell the plan, and what every stage took.
-    max_memory : int or None
-        Bytes to stay within; does not change results.
     room : Room
         Where vectors live; does not change results.
     """
@@ -67,7 +65,6 @@ class Run:
     sources: Sources = field(default_factory=Sources)
     stages: list[dict[str, Any]] = field(default_factory=list)
     verbose: bool = False
-    max_memory: int | None = None
     room: Room = IN_MEMORY
 
     def inputs(self, *refs: str | Place | None) -> list[Place]:

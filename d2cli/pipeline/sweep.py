@@ -92,6 +92,7 @@ def run_sweep(
         run,
         source,
         rates,
+        n_neighbors=max(values["neighbors"]),
         difficulty=difficulty,
         labels=labels,
         test=test,
