@@ -118,7 +118,7 @@ class ParquetSource:
         groups = first_groups(read_footer(self.raw()))
         rows = sum(self.file.metadata.row_group(group).num_rows for group in range(len(groups)))
         size = sum(chunk.size for chunks in groups for chunk in chunks if chunk.column == column)
-        return max(size // max(rows, 1), 8)
+        return max(size // max(int(rows), 1), 8)
 
 
 def check_row_count(metadata: pq.FileMetaData) -> None:

@@ -197,7 +197,7 @@ def write_arrays(folder: Path) -> list[Subject]:
     score = "score a/graph.parquet --rate 0.5 -o out/scores.parquet --harder high --difficulty "
     keep = "select a/scores.parquet --rate 0.5 -o out/keep.npy --include "
     learn = "difficulty {} --labels n/labels.npy -o out/difficulty.parquet"
-    both = tuple(c + " -e emb" for c in ARRAY) + (score + "{}::aum",)
+    both = (*tuple(c + " -e emb" for c in ARRAY), score + "{}::aum")
     return [
         Subject("NPY", ("n/emb.npy",), tuple(c.format("n/emb.npy") for c in ARRAY)),
         Subject("NPY, half", ("n/half.npy",), tuple(c.format("n/half.npy") for c in ARRAY)),

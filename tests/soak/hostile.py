@@ -154,7 +154,7 @@ def harm_of(number: int) -> tuple[str, int]:
         called, make = made[number % (len(made) + len(MARKS))]
         (folder / called).write_bytes(make())
         line = (GRAPH, PLAIN)[number // (len(made) + len(MARKS)) % 2].format(called)
-        code, out, err, peak = _run(folder, line.split())
+        code, _out, err, peak = _run(folder, line.split())
         left = {path.name for path in folder.iterdir()} - {called, "cache"}
         harm = _trouble(code, err, peak)
         if not harm and code not in (2, 3, 5):
@@ -224,7 +224,7 @@ def _run(folder: Path, line: list[str]) -> tuple[int, str, str, int]:
         "    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "    open('peak', 'w').write(str(peak * 1024))\n"
     )
-    environment = {**os.environ, "D2_CACHE_DIR": "cache", "PYTHONPATH": os.getcwd()}
+    environment = {**os.environ, "D2_CACHE_DIR": "cache", "PYTHONPATH": str(Path.cwd())}
     try:
         done = subprocess.run(
             [sys.executable, "-c", code, *line],
