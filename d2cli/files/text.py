@@ -260,8 +260,9 @@ def _open_json(name: str, text: Text) -> TextSource:
     schema, n_rows = pa.schema([]), 0
     for line, block in _line_blocks(text):
         if deep := DEEP.search(block):
+            at = line + block.count(LINE_END, 0, deep.start()) + 1
             raise InputError(
-                f"{name}: line {line + block.count(LINE_END, 0, deep.start()) + 1}: is nested too deeply",
+                f"{name}: line {at}: is nested too deeply",
                 hint="mend or drop this line",
             )
         table = _parse(name, line, block, None)

@@ -125,7 +125,7 @@ class _Cases:
             shutil.copytree(self.world / name, self.own / name)
 
 
-def _judge(
+def _judge(  # noqa: C901 - one question after the other
     sort: str,
     code: int | str,
     after: dict[str, bytes],

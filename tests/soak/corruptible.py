@@ -161,9 +161,9 @@ def write_tables(folder: Path) -> list[Subject]:
         for name in written
     ]
     for name in ("file.arrow", "coded.arrow", "packed.arrow", "stream.arrow", "lines.jsonl"):
-        found.append(Subject(name, (f"t/{name}",), tuple(c.format(f"t/{name}") for c in TABLE)))
+        found += [Subject(name, (f"t/{name}",), tuple(c.format(f"t/{name}") for c in TABLE))]
     for name in ("rows.csv", "rows.tsv"):
-        found.append(Subject(name, (f"t/{name}",), tuple(c.format(f"t/{name}") for c in TABLE[2:])))
+        found += [Subject(name, (f"t/{name}",), tuple(c.format(f"t/{name}") for c in TABLE[2:]))]
     return found
 
 
