@@ -285,6 +285,15 @@ def peek(path: Place) -> dict[str, Any]:
     return meta if isinstance(meta, dict) else {}
 
 
+def seems_ours(path: Place) -> bool:
+    """Return whether a file has any of our metadata, be they whole or damaged."""
+    try:
+        metadata = pq.read_metadata(native_file(path)).metadata or {}
+    except (pa.ArrowException, OSError, ValueError, InputError):
+        return False
+    return bool(metadata.keys() & {META, LOCATOR, CARRIED, ROW_ORDER, SEAL})
+
+
 def peek_artifact(path: Place) -> Artifact | None:
     """Return an artifact without its rows, not verified; None if a file is none."""
     meta = peek(path)

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError
 from d2cli.files.alignment import Rows
-from d2cli.files.artifacts import Artifact, column_of, peek, read_artifact
+from d2cli.files.artifacts import Artifact, column_of, read_artifact, seems_ours
 from d2cli.files.colref import ID_NAMES, id_column, resolve
 from d2cli.files.column import Source
 from d2cli.files.columns import ColumnRef, check_unique, read_labels, read_numbers
@@ -81,7 +81,7 @@ def read_side(sources: Sources, ref: str) -> Side:
     ArtifactError
         If it is an artifact of ours, but damaged or no selection.
     """
-    if peek(as_place(ref)):
+    if seems_ours(as_place(ref)):
         return _side_of(read_artifact(ref, "selection"), ref)
     source = sources.open(ref, as_list=True)
     if "" in source.columns and len(source.columns) == 1:

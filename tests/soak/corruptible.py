@@ -280,7 +280,8 @@ def write_artifacts(folder: Path) -> list[Subject]:
     reports = tuple(f"a/report.{suffix}" for suffix in ("json", "md", "html"))
     for report in reports:
         run(
-            f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}"
+            "select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet "
+            f"--report {report}"
         )
     entries = sorted(path.name for path in Path("cache").iterdir() if path.suffix != ".lock")
     stages = tuple(f"cache/{name}" for name in entries if name.endswith(".parquet"))
