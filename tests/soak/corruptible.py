@@ -297,7 +297,7 @@ def write_artifacts(folder: Path) -> list[Subject]:
     use_selection = (
         EXPLAIN.format("{}", "a/scores.parquet", "a/graph.parquet"),
         "export {} --source t/plain.parquet -o out/kept.jsonl",
-        "export {} --source t/plain.parquet -o out/weights.npy --format weights --graph a/graph.parquet",
+        "export {} --source t/plain.parquet -o out/weights.npy --format weights --graph a/graph.parquet",  # noqa: E501
         "diff {} a/kept.parquet",
         f"select a/scores.parquet --include {{}} {PICK}",
     )
@@ -325,7 +325,7 @@ def write_artifacts(folder: Path) -> list[Subject]:
                 report,
                 (report,),
                 (
-                    f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}",
+                    f"select a/scores.parquet --rate 0.5 --cache-dir cache -o a/kept.parquet --report {report}",  # noqa: E501
                 ),
                 "report",
             )
