@@ -78,7 +78,7 @@ def bits(table):
         values = table.column(name).combine_chunks()
         if pa.types.is_fixed_size_list(values.type):
             values = values.flatten()
-        # Where the Arrow schema in a footer is lost, Parquet's own text type is read: the same text.
+        # Where the Arrow schema in a footer is lost, Parquet's own type is read: the same text.
         if pa.types.is_large_string(values.type) or pa.types.is_string(values.type):
             out[name] = values.to_pylist()
         else:
