@@ -130,7 +130,8 @@ def test_a_disk_that_fills_up_is_told(disk, tmp_path, cloud, monkeypatch):
     with pytest.raises(ResourceError) as caught:
         rows.append(cloud)
     assert caught.value.message == (
-        f"{tmp_path / 'scratch'}: the vectors cannot be kept there: No space left on device"
+        f"{tmp_path / 'scratch'}: the vectors cannot be kept there: No space left on device; "
+        "4.8 kB are needed"
     )
 
 

@@ -46,16 +46,17 @@ def row_order(source: Source) -> dict[str, Any]:
         which decides nothing.
     """
     if not isinstance(source, ShardedSource):
-        return {"rule": "rows as stored", "n_files": 1, "n_rows": source.n_rows}
+        return {"n_files": 1, "n_rows": source.n_rows, "rule": "rows as stored"}
     names = names_below(source.paths)
     files = [[name, n_rows] for name, n_rows in zip(names, source.rows, strict=True)]
     by_name = names == sorted(names, key=os.fsencode)
     order = "files by path, byte by byte" if by_name else "files as their folder lists them"
     found: dict[str, Any] = {
-        "rule": f"{order}; rows as stored in each",
         "n_files": len(files),
         "n_rows": source.n_rows,
+        "rule": f"{order}; rows as stored in each",
     }
+    # In the order of keys that files have, so that a report does not depend on where it is from.
     if len(files) > MOST_FILES:
-        return {**found, "files_digest": digest_json(files)}
-    return {**found, "files": files}
+        return {"files_digest": digest_json(files), **found}
+    return {"files": files, **found}
