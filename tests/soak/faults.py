@@ -119,7 +119,8 @@ def limited_file(scenario, stage, size):
         before=limit,
         after=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (resource.RLIM_INFINITY,) * 2),
     )
-    wrong = judge(scenario, stage, done, space=True)
+    # What streams need is known from what there was room for: nothing, where the limit is 0.
+    wrong = judge(scenario, stage, done, space=size > 0)
     wrong += _next_run(scenario, stage, folder)
     shutil.rmtree(folder)
     return _tell(scenario, f"files up to {size} bytes", wrong)
