@@ -93,3 +93,12 @@ def test_results_reach_a_pipe_at_once_and_nobody_after_it_was_closed(read):
     )
     line = [sys.executable, "-c", code, "read" if read else "closed"]
     assert subprocess.run(line, check=False, timeout=60).returncode == 7
+
+
+def test_a_link_that_leads_back_to_itself_is_refused(tmp_path):
+    (tmp_path / "a").symlink_to("b")
+    (tmp_path / "b").symlink_to("a")
+    with pytest.raises(ParameterError, match="a: is a link that leads back to itself"):
+        check_output(tmp_path / "a", [])
+    assert (tmp_path / "a").is_symlink()
+    assert (tmp_path / "b").is_symlink()

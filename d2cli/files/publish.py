@@ -263,6 +263,8 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
         raise ParameterError(f"{path}: cannot be a file name: {error}") from error
     if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
+    if _is_loop(path):
+        raise ParameterError(f"{path}: is a link that leads back to itself", hint="remove it first")
     refuse_inputs(path, list(inputs))
     if is_device(path):
         return
@@ -271,6 +273,14 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
         raise ParameterError(f"{path}: there is no folder {folder}", hint="make it first")
     if not os.access(folder, os.W_OK):
         raise ResourceError(f"{path}: the folder cannot be written to", hint="name another place")
+
+
+def _is_loop(path: Path) -> bool:
+    try:
+        path.stat()
+    except OSError as error:
+        return error.errno == errno.ELOOP
+    return False
 
 
 def _refuse_input(path: Place) -> NoReturn:

@@ -176,19 +176,19 @@ KINDS = {name: Kind(_named(text)) for name, text in NAMES.items()} | {
     "path of 4,095 bytes": Kind(_of_length(4095)),
     "links": Kind(_link),
     "links of folders": Kind(_folder_link),
-    "name of 256 bytes": Kind(_long_name(256), 3, 2, 5),
-    "path of 4,096 bytes": Kind(_of_length(4096), 3, 2, 5),
-    "loop": Kind(_loop, 3, 2, 5),
-    "below a loop": Kind(_below_a_loop, 3, 2, 5),
-    "dangling link": Kind(_dangling, 3, 0, 5),
-    "FIFO": Kind(_fifo, 0, 0, 5),
-    "socket": Kind(_socket, 3, 5, 5),
+    "name of 256 bytes": Kind(_long_name(256), 3, 2, 2),
+    "path of 4,096 bytes": Kind(_of_length(4096), 3, 2, 2),
+    "loop": Kind(_loop, 3, 2, 2),
+    "below a loop": Kind(_below_a_loop, 3, 2, 2),
+    "dangling link": Kind(_dangling, 3, 0, 2),
+    "FIFO": Kind(_fifo, 0, 0, 2),
+    "socket": Kind(_socket, 3, 5, 2),
     "folder": Kind(_folder, 3, 2, 0),
-    "below a file": Kind(_below_a_file, 3, 2, 5),
-    "slash after a file": Kind(_slash, 3, 2, 5),
+    "below a file": Kind(_below_a_file, 3, 2, 2),
+    "slash after a file": Kind(_slash, 3, 0, 2),
     "no such file": Kind(lambda folder, file: f"none{file.suffix}", 3, 0, 0),
     "no such folder": Kind(lambda folder, file: f"none/{file.name}", 3, 2, 0),
-    "full device": Kind(lambda folder, file: "/dev/full", None, 5, 5),
+    "full device": Kind(lambda folder, file: "/dev/full", None, 5, 2),
     "no text": Kind(lambda folder, file: "", 3, 2, 0),
 }
 
@@ -312,13 +312,16 @@ def _names(folder: Path) -> set[str]:
 def _read(folder: Path, text: str) -> bytes:
     here = os.open(folder, os.O_RDONLY)
     try:
-        handle = os.open(text, os.O_RDONLY | os.O_NONBLOCK, dir_fd=here)
+        handle = os.open(text.rstrip("/"), os.O_RDONLY | os.O_NONBLOCK, dir_fd=here)
     except OSError:
         return b""
     finally:
         os.close(here)
+    if not stat.S_ISREG(os.fstat(handle).st_mode):
+        os.close(handle)
+        return b""
     with os.fdopen(handle, "rb") as file:
-        return file.read() if stat.S_ISREG(os.fstat(handle).st_mode) else b""
+        return file.read()
 
 
 def _temporary(folder: Path) -> list[str]:
