@@ -263,8 +263,7 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
         raise ParameterError(f"{path}: cannot be a file name: {error}") from error
     if is_folder:
         raise ParameterError(f"{path}: is a folder", hint="name a file in it")
-    if _is_loop(path):
-        raise ParameterError(f"{path}: is a link that leads back to itself", hint="remove it first")
+    _refuse_loop(path)
     refuse_inputs(path, list(inputs))
     if is_device(path):
         return
@@ -275,12 +274,15 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
         raise ResourceError(f"{path}: the folder cannot be written to", hint="name another place")
 
 
-def _is_loop(path: Path) -> bool:
+def _refuse_loop(path: Path) -> None:
+    """Refuse a link that leads nowhere but to itself: one of its links would be replaced."""
     try:
         path.stat()
     except OSError as error:
-        return error.errno == errno.ELOOP
-    return False
+        if error.errno == errno.ELOOP:
+            raise ParameterError(
+                f"{path}: is a link that leads back to itself", hint="remove it first"
+            ) from error
 
 
 def _refuse_input(path: Place) -> NoReturn:
