@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from d2cli.errors import ParameterError
@@ -102,3 +103,13 @@ def test_a_link_that_leads_back_to_itself_is_refused(tmp_path):
         check_output(tmp_path / "a", [])
     assert (tmp_path / "a").is_symlink()
     assert (tmp_path / "b").is_symlink()
+
+
+def test_a_report_with_a_slash_after_its_name_is_refused(d2, tmp_path, cloud):
+    np.save(tmp_path / "v.npy", cloud)
+    (tmp_path / "r.md").write_text("old")
+    line = ("prune", tmp_path / "v.npy", "--difficulty", "uniform", "--rate", "0.5")
+    code, _, err = d2(*line, "-o", tmp_path / "k.npy", "--report", f"{tmp_path / 'r.md'}/")
+    assert (code, "r.md/: is a folder" in err) == (2, True), err
+    assert (tmp_path / "r.md").read_text() == "old"
+    assert not (tmp_path / "k.npy").exists()

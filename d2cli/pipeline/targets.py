@@ -55,7 +55,15 @@ class Targets:
 
     @property
     def report_file(self) -> Place | None:
-        """The file that the report goes to."""
+        """The file that the report goes to.
+
+        Raises
+        ------
+        ParameterError
+            If a slash after its name says that it is a folder.
+        """
+        if isinstance(self.report, str) and self.report.endswith("/"):
+            raise ParameterError(f"{self.report}: is a folder", hint="name a file in it")
         return None if self.report is None else as_place(self.report)
 
     @property

@@ -185,7 +185,7 @@ KINDS = {name: Kind(_named(text)) for name, text in NAMES.items()} | {
     "socket": Kind(_socket, 3, 5, 2),
     "folder": Kind(_folder, 3, 2, 0),
     "below a file": Kind(_below_a_file, 3, 2, 2),
-    "slash after a file": Kind(_slash, 3, 0, 2),
+    "slash after a file": Kind(_slash, 3, 2, 2),
     "no such file": Kind(lambda folder, file: f"none{file.suffix}", 3, 0, 0),
     "no such folder": Kind(lambda folder, file: f"none/{file.name}", 3, 2, 0),
     "full device": Kind(lambda folder, file: "/dev/full", None, 5, 2),
@@ -196,6 +196,7 @@ KINDS = {name: Kind(_named(text)) for name, text in NAMES.items()} | {
 MEANT = {  # to be left out
     ("no text", "config"),  # no file
     ("slash after a file", "config"),  # that file
+    ("folder", "export"),  # such as load_from_disk reads
     ("FIFO", "graph"),  # read by two commands
 }
 DEVICES = ("FIFO", "socket", "full device")  # of which an export needs to be told the format
