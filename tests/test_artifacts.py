@@ -224,7 +224,7 @@ def test_lists_read_in_portions_are_the_lists_written(tmp_path_factory, n, width
 
     with pytest.MonkeyPatch.context() as patch, pq.ParquetFile(path) as file:
         patch.setattr(artifacts, "PORTION", portion)
-        read = artifacts._read_columns(file)
+        read = artifacts._read_columns("g.parquet", file)
 
     assert read.schema == pq.read_schema(path)
     np.testing.assert_array_equal(flat_values(column_of(read, "distances")), values.ravel())

@@ -262,7 +262,7 @@ def test_a_truncated_npy_is_refused(tmp_path, kept):
     data = (tmp_path / "a.npy").read_bytes()
     (tmp_path / "a.npy").write_bytes(data[:kept])
 
-    with pytest.raises(InputError, match=r"a\.npy: cannot be read: "):
+    with pytest.raises(InputError, match=r"a\.npy: (cannot be read|is cut short): "):
         Sources().open(str(tmp_path / "a.npy"))
 
 
@@ -290,7 +290,7 @@ def test_a_pickled_npy_is_refused_and_runs_no_code(tmp_path):
     sprung = tmp_path / "sprung"
     np.save(tmp_path / "a.npy", np.array([Trap(str(sprung))], object), allow_pickle=True)
 
-    with pytest.raises(InputError, match=r"a\.npy: cannot be read: "):
+    with pytest.raises(InputError, match=r"a\.npy: (cannot be read|is cut short): "):
         Sources().open(str(tmp_path / "a.npy"))
     assert not sprung.exists()
 
