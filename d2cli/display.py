@@ -87,8 +87,9 @@ def print_difficulty(artifact: Any, status: str, output: str, note: Note) -> Non
     elif parameters["method"] == "prototypes":
         what = f", {results['n_prototypes']:,} prototypes"
     note(f"difficulty: {artifact.meta['n_rows']:,} rows{what}")
+    harder = results["harder"]
     for direction in ("high", "low"):
-        names = [name for name, harder in results["harder"].items() if harder == direction]
+        names = [name for name in artifact.table.column_names if harder.get(name) == direction]
         if names:
             note(f"  harder when {direction}: {', '.join(names)}")
 

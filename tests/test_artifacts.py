@@ -485,7 +485,7 @@ def test_a_flipped_bit_is_an_error_or_changes_nothing(tmp_path, make, in_file):
 def test_a_read_that_the_system_fails_is_no_damage(tmp_path, monkeypatch):
     write_artifact(tmp_path / "g.parquet", make_graph())
 
-    def fail(file):
+    def fail(*_):
         raise OSError(5, "Input/output error")
 
     monkeypatch.setattr(artifacts, "_read_columns", fail)

@@ -105,7 +105,7 @@ def test_damaged_entries_are_named(d2, cache, pattern, how):
     (path,) = cache.glob(pattern)
     data = bytearray(path.read_bytes())
     if how == "flip":
-        at = data.index(b"random") if pattern == "cell-*" else len(data) // 3
+        at = data.index(b"random") if pattern == "cell-*" else 100  # among the rows
         data[at] ^= 1
         path.write_bytes(data)
     elif how == "rename":

@@ -784,7 +784,7 @@ def test_artifacts_are_read_without_an_abort_at_exit(table, shell):
 
 @pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_leave_the_old_file_and_no_other(tmp_path, sent, code):
-    np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(120_000, 64)))
+    np.save(tmp_path / "e.npy", np.random.default_rng(0).normal(size=(200_000, 64)))
     out = tmp_path / "g.parquet"
     out.write_bytes(b"old")
     scripts = Path(sys.executable).parent

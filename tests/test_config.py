@@ -8,6 +8,7 @@ import pytest
 from d2cli.commands import DIFFICULTY_OPTIONS
 from d2cli.config import Option, defaults_of
 from d2cli.errors import ParameterError
+from d2cli.files.digests import digest_json
 from d2cli.precedence import COMMAND_LINE, SOURCES, overridden
 
 OPTIONS = {
@@ -146,7 +147,8 @@ def test_options_of_the_file_count_as_given_beside_a_sweep(here, tmp_path, d2):
     found = json.loads((tmp_path / "s.json").read_text())
     for row in found["best"]:
         row["setting"]["neighbors"] = 3
-    (tmp_path / "s.json").write_text(json.dumps(found))
+    del found["digest"]
+    (tmp_path / "s.json").write_text(json.dumps({**found, "digest": digest_json(found)}))
     args = ("prune", here, "--rate", 0.9, "--settings", "s.json", "-o", "k.parquet", "--json")
     code, out, err = d2(*args)
     assert code == 0

@@ -13,6 +13,7 @@ def test_paths_of_every_kind_are_taken_or_refused():
         capture_output=True,
         text=True,
         check=False,
+        timeout=300,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     assert int(done.stdout.split()[0]) >= 30

@@ -143,8 +143,9 @@ def render(report: dict[str, Any], suffix: str, pictures: Pictures = NO_PICTURES
 
 
 def _sealed_json(report: dict[str, Any]) -> bytes:
-    read_back = json.loads(json.dumps(report))  # in which names that were numbers are text
-    sealed = {**report, "seal": digest_json(read_back)}
+    rest = {name: value for name, value in report.items() if name != "seal"}
+    read_back = json.loads(json.dumps(rest))  # in which names that were numbers are text
+    sealed = {**rest, "seal": digest_json(read_back)}
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 

@@ -77,7 +77,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         ),
         "",
         "```json",
-        json.dumps(shortened(report["parameters"]), indent=1, ensure_ascii=True),
+        # Nothing in a block of code is markup, but not every reader knows its end.
+        json.dumps(shortened(report["parameters"]), indent=1).replace("<", "\\u003c"),
         MARKDOWN_END,
     ]
     return "\n".join(lines)

@@ -20,7 +20,9 @@ from pathlib import Path
 from tests.soak import steps
 
 WAIT = 120  # seconds until a child counts as hanging
-TOOK = re.compile(rb'"(?:status|seconds|peak_memory_bytes)": [^\n]*|- stage \w+: [^\n]*')
+TOOK = re.compile(  # and the seals of reports, which are made over it
+    rb'"(?:status|seconds|peak_memory_bytes|seal)": [^\n]*|- stage \w+: [^\n]*|<!-- d2 \w+ -->'
+)
 NOISE = (".lock",)  # what may stay in a cache folder: empty, and taken again by the next run
 
 

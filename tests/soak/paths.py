@@ -8,6 +8,7 @@ import argparse
 import os
 import re
 import shutil
+import signal
 import socket
 import stat
 import tempfile
@@ -20,6 +21,7 @@ import numpy as np
 from .calls import Done, call, load
 
 ROWS = 40
+SEALED = re.compile(rb"</html>\n<!-- d2 [0-9a-f]{64} -->\n\Z")
 READ = ("source", "difficulty", "include", "graph", "settings", "config")
 WRITTEN = ("output", "report", "artifact", "export")
 ENDINGS = {
@@ -141,6 +143,9 @@ def _fifo(folder: Path, file: Path) -> str:
     os.mkfifo(pipe)
     if not os.fork():  # the other end
         try:
+            signal.alarm(30)  # which ends it where nobody opens the pipe
+            for stream in (1, 2):  # so that nobody waits for it
+                os.dup2(os.open(os.devnull, os.O_WRONLY), stream)
             if file.exists():
                 pipe.write_bytes(file.read_bytes())
             else:
@@ -287,7 +292,7 @@ class Bench:
         wrong += [f"left {path}" for path in _temporary(folder)]
         if role == "report" and done.code == 0 and _is_plain(text):
             page = _read(folder, text)
-            if not page.endswith(b"</html>\n") or re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", page):
+            if not SEALED.search(page) or re.search(rb"[\x00-\x08\x0b-\x1f\x7f]", page):
                 wrong.append("the page is cut short or holds control characters")
         return "; ".join(wrong) + (
             f" | {done.err.decode(errors='replace')[-300:]}" if wrong else ""
