@@ -69,6 +69,9 @@ def answered(*, alone: bool) -> Iterator[None]:
     try:
         yield
     finally:
+        if _leaving.is_set():  # by a signal: a late one must not end Python while it cleans up
+            for number in asked:
+                signal.signal(number, signal.SIG_IGN)
         _leaving.set()
 
 
