@@ -220,3 +220,7 @@ def test_neighbors_far_away_or_of_another_label_are_hard():
     labels = group_by(np.array(["a", "a", "b", "b"]))
     assert neighbor_distance(graph).tolist() == [2.0, 1.5, 2.0, 2.0]
     assert label_disagreement(graph, labels).tolist() == [0.5, 0.5, 1.0, 0.0]
+
+
+def test_infinities_of_both_signs_are_no_probabilities():
+    assert not looks_like_probabilities(np.array([[np.inf, -np.inf, 0.0]]))

@@ -556,3 +556,20 @@ def test_an_output_that_would_become_a_shard_is_refused(d2, here, cloud):
         assert "shards/keep.parquet: would be a part of the source shards" in err
         assert not Path("shards/keep.parquet").exists()
         assert d2(*start, source, "-o", "shards/keep.txt")[0] == 0
+
+
+def test_text_whose_offsets_leave_the_shard_is_refused(tmp_path):
+    """Where a shard is copied out of its map, before anything has looked at its offsets."""
+    (tmp_path / "d").mkdir()
+    table = pa.table({"label": ["a", "bc"]})
+    for number in range(2):
+        with pa.ipc.new_stream(tmp_path / f"d/{number}.arrow", table.schema) as sink:
+            sink.write_table(table)
+    data = (tmp_path / "d/1.arrow").read_bytes()
+    sound, damaged = (np.array([0, 1, end], dtype=np.int32).tobytes() for end in (3, 1000))
+    assert data.count(sound) == 1
+    (tmp_path / "d/1.arrow").write_bytes(data.replace(sound, damaged))
+    source = Sources().open(str(tmp_path / "d"))
+
+    with pytest.raises(InputError, match=r"1\.arrow: cannot be read"):
+        read_labels(ColumnRef(source, source.columns["label"]))

@@ -244,7 +244,12 @@ def _batches(shard: Source, column: str) -> Iterator[pa.Array]:
     # A map stays open as long as anything in it, so all shards would.
     copy = isinstance(shard, ArrowSource) and shard.columns[column].kind != "vectors"
     for batch in shard.batches(column):
-        yield pa.concat_arrays([batch, batch[:0]]) if copy else batch
+        if copy:
+            with reading(shard.name):
+                whole = pa.concat_arrays([batch, batch[:0]])
+            yield whole
+        else:
+            yield batch
 
 
 def _close(shard: Source) -> None:

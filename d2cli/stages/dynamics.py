@@ -122,7 +122,8 @@ def improbable(outputs: NDArray[Any]) -> NDArray[np.bool_]:
     numbers = outputs.astype(np.float64)
     if numbers.ndim == 1:
         return (numbers < 0) | (numbers > 1 + SUM_TOLERANCE)
-    sums = numbers.sum(axis=1)
+    with np.errstate(invalid="ignore"):  # infinities of both signs
+        sums = numbers.sum(axis=1)
     bad: NDArray[np.bool_] = (numbers < 0).any(axis=1) | ~(np.abs(sums - 1) <= SUM_TOLERANCE)
     return bad
 

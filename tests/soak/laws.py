@@ -17,7 +17,7 @@ from unittest.mock import patch
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
-from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import HealthCheck, Phase, given, reject, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays
 from numpy.typing import NDArray
@@ -107,6 +107,8 @@ def _run(folder: Path, source: str, case: Case, *more: str) -> dict[str, list[An
     try:
         d2(line)
     except SystemExit as end:
+        if end.code == 3:  # data that no layout makes fit, such as vectors that are nearly nothing
+            reject()
         if end.code:
             raise AssertionError(f"exit code {end.code} of {line}") from end
     finally:
