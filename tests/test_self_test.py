@@ -38,6 +38,14 @@ def test_a_sound_installation_passes(d2):
     assert out.endswith("10 pass, 0 warn, 0 fail\n")
 
 
+def test_what_is_installed_is_checked_and_not_what_lies_here(shell, tmp_path):
+    (tmp_path / "d2cli").mkdir()
+    (tmp_path / "d2cli" / "__init__.py").write_text("raise ImportError('a checkout')")
+    (tmp_path / "numpy.py").write_text("raise ImportError('a file of the user')")
+    done = shell("d2 check --self-test")
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
 def test_as_json(d2):
     code, out, _ = d2("check", "--self-test", "--json")
     assert code == 0

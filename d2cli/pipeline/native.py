@@ -64,7 +64,11 @@ def _probe(name: str, code: str) -> Check:
     check, advice = f"native-{name}", ADVICE.get(name, f"install {name} again")
     try:
         done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, timeout=SECONDS, check=False
+            # -P: a folder d2cli here, such as a checkout, is not what is installed.
+            [sys.executable, "-P", "-c", code],
+            capture_output=True,
+            timeout=SECONDS,
+            check=False,
         )
     except subprocess.TimeoutExpired:
         return failed(check, f"{name} gives no answer within {SECONDS} seconds", advice)
