@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from d2cli import options as opt
+from d2cli import options_artifacts as art
 from d2cli.completion import columns, file_columns
 
 SelectionFile = Annotated[
@@ -12,22 +13,6 @@ SelectionFile = Annotated[
     typer.Argument(
         metavar="SELECTION",
         help="Parquet file of a selection; - or nothing: standard input.",
-        show_default=False,
-    ),
-]
-Scores = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Scores that the selection was made from. Left out: looked for in the cache.",
-        show_default=False,
-    ),
-]
-Graph = Annotated[
-    str | None,
-    typer.Option(
-        metavar="FILE",
-        help="Graph of the scores. Left out: where they found it, else looked for in the cache.",
         show_default=False,
     ),
 ]
@@ -47,15 +32,6 @@ Embedding = Annotated[
         metavar="COLREF",
         autocompletion=columns,
         help="Vectors for a map (.html only). Left out: the only ones that --source has.",
-        show_default=False,
-    ),
-]
-Group = Annotated[
-    str | None,
-    typer.Option(
-        metavar="COLREF",
-        autocompletion=columns,
-        help="Groups that the selection was made with. Left out: found in the graph or --source.",
         show_default=False,
     ),
 ]
@@ -91,11 +67,11 @@ Output = Annotated[
 
 def report(
     selection: SelectionFile = "-",
-    scores: Scores = None,
-    graph: Graph = None,
+    scores: art.Scores = None,
+    graph: art.Graph = None,
     source: Source = None,
     embedding: Embedding = None,
-    group: Group = None,
+    group: art.GroupOfSelection = None,
     include: Include = None,
     exclude: Exclude = None,
     id_: opt.Id = None,

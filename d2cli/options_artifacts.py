@@ -1,4 +1,4 @@
-"""Options of the commands that look at what is there: ``explain``, ``diff`` and ``cache``."""
+"""Options of the commands that look at what was selected: ``explain``, ``diff``, ``report``."""
 
 from typing import Annotated
 

@@ -69,7 +69,7 @@ LAYERS = {
         "commands_self_test",
     },
     "cli_export": {"options", "options_export", "commands", "commands_export"},
-    "cli_report": {"completion", "options", "commands", "commands_report"},
+    "cli_report": {"completion", "options", "options_artifacts", "commands", "commands_report"},
     "cli": {
         "__init__",
         "config",

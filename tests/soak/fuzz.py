@@ -276,7 +276,7 @@ def _guided(target: str, seconds: int) -> int:
         line = [sys.executable, "-m", "tests.soak.fuzz", "--target", target]
         flags = [f"-max_total_time={seconds}", f"-max_len={LARGEST}", "-rss_limit_mb=4096",
                  "-timeout=30", "-print_final_stats=1",
-                 f"-artifact_prefix={Path.cwd()}/found-"]  # fmt: skip
+                 f"-artifact_prefix={CORPUS / target}/found-"]  # fmt: skip
         environment = {**os.environ, GUIDED: " ".join([*flags, found, str(CORPUS / target)])}
         done = subprocess.run(line, env=environment, capture_output=True, text=True, check=False)
     figures = re.search(r"number_of_executed_units: (\d+)", done.stderr)
