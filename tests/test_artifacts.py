@@ -14,16 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from d2cli.errors import ArtifactError, InputError
-from d2cli.files import artifacts
-from d2cli.files.artifacts import (
-    column_of,
-    flat_values,
-    read_artifact,
-    seal,
-    stage_key,
-    to_stream,
-    write_artifact,
-)
+from d2cli.files import artifact_tables
+from d2cli.files.artifact_tables import column_of, flat_values
+from d2cli.files.artifacts import read_artifact, seal, stage_key, to_stream, write_artifact
 
 
 def lists(values):
@@ -223,8 +216,8 @@ def test_lists_read_in_portions_are_the_lists_written(tmp_path_factory, n, width
     pq.write_table(table, path, row_group_size=group)
 
     with pytest.MonkeyPatch.context() as patch, pq.ParquetFile(path) as file:
-        patch.setattr(artifacts, "PORTION", portion)
-        read = artifacts._read_columns("g.parquet", file)
+        patch.setattr(artifact_tables, "PORTION", portion)
+        read = artifact_tables._read_columns("g.parquet", file)
 
     assert read.schema == pq.read_schema(path)
     np.testing.assert_array_equal(flat_values(column_of(read, "distances")), values.ravel())
@@ -488,7 +481,7 @@ def test_a_read_that_the_system_fails_is_no_damage(tmp_path, monkeypatch):
     def fail(*_):
         raise OSError(5, "Input/output error")
 
-    monkeypatch.setattr(artifacts, "_read_columns", fail)
+    monkeypatch.setattr(artifact_tables, "_read_columns", fail)
     with pytest.raises(InputError) as caught:
         read_artifact(tmp_path / "g.parquet", "graph")
     assert caught.value.message == f"{tmp_path / 'g.parquet'}: cannot be read: Input/output error"

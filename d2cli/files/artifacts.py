@@ -8,37 +8,35 @@ digest of the columns and of all this. The digest is verified on every read.
 import io
 import os
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 from blake3 import blake3
-from numpy.typing import NDArray
 
 import d2cli
 from d2cli.errors import ArtifactError, DamagedError, InputError
-from d2cli.files import memory
+from d2cli.files.artifact_tables import (
+    COLUMNS,
+    MAKERS,
+    META,
+    Kind,
+    column_of,
+    flat_values,
+    read_table,
+)
 from d2cli.files.digests import canonical_json, digest_json, digest_labels, parse_json
 from d2cli.files.paths import refuse_slash
 from d2cli.files.publish import write_atomically
-from d2cli.files.remote import Place, Remote, as_place
-from d2cli.files.sources import STDIN, native_file, read_stdin
-from d2cli.files.tables import check_row_count
-
-Kind = Literal["graph", "difficulty", "scores", "selection"]
+from d2cli.files.remote import Place, as_place
+from d2cli.files.sources import STDIN, native_file
 
 SCHEMA_VERSION = 1
 GROUP_ROWS = 1 << 16  # written at a time: a list column's level numbers are as large as its values
-META, LOCATOR, CARRIED = b"d2", b"d2_graph_path", b"d2_graph"
+LOCATOR, CARRIED = b"d2_graph_path", b"d2_graph"
 ROW_ORDER = b"d2_row_order"
 SEAL = b"d2_seal"  # digest of all of these, two of which have no other
-MAKERS = {
-    "graph": "d2 graph",
-    "difficulty": "d2 difficulty",
-    "scores": "d2 score",
-    "selection": "d2 select",
-}
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,28 +146,6 @@ def _digest(meta: dict[str, Any], table: pa.Table) -> str:
     return state.hexdigest()
 
 
-def column_of(table: pa.Table, name: str) -> pa.Array:
-    """Return a column in one piece; the very buffers of the table where it is in one already."""
-    column = table.column(name)
-    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()
-
-
-def flat_values(lists: pa.Array) -> NDArray[Any]:
-    """Return the numbers (n * width,) of lists of one width, without a copy.
-
-    Raises
-    ------
-    ValueError
-        If a list or a number is missing.
-    """
-    if lists.null_count:
-        raise ValueError("a list is missing")
-    width = lists.type.list_size
-    # Not by `flatten`, which loads pyarrow.compute.
-    values: NDArray[Any] = lists.values.slice(lists.offset * width, len(lists) * width).to_numpy()
-    return values
-
-
 # --- writing --------------------------------------------------------------------------------------
 
 
@@ -242,7 +218,7 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
     if ref != STDIN:
         refuse_slash(ref)
     name = "standard input" if ref == STDIN else str(as_place(ref))
-    table = _read_table(ref, name, kind)
+    table = read_table(ref, name, kind)
     metadata = table.schema.metadata or {}
     if META not in metadata:
         raise ArtifactError(
@@ -329,120 +305,3 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
     if not whole:
         raise damaged
     return Artifact(name, meta, own, graph_path)
-
-
-# The columns that are read and that a digest covers, in this order; a file may hold others too.
-COLUMNS: dict[str, tuple[str, ...]] = {
-    "graph": ("id", "within", "neighbors", "distances"),
-    "difficulty": (
-        "id", "forgetting", "ever_correct", "aum", "el2n", "entropy", "variance", "variability",
-        "confidence", "dynamic_uncertainty", "dual", "neighbor_distance", "label_disagreement",
-        "prototypicality",
-    ),
-    "scores": ("id", "difficulty", "score", "pool"),
-    "selection": (
-        "row", "id", "rank", "difficulty", "score", "score_at_pick", "group",
-    ),
-}  # fmt: skip
-
-
-# Read in portions, a list column needs little more memory than its values: no second copy of the
-# file's bytes, and the level numbers, which are as large as the values, never for a whole column.
-BUFFER_BYTES = 1 << 20
-PORTION = 1 << 18  # values
-
-
-def _require(name: str, schema: pa.Schema, n_rows: int) -> None:
-    """Refuse a table that does not fit into memory, with what is made of a graph."""
-    plain = 0
-    for field in schema:
-        if pa.types.is_fixed_size_list(field.type):
-            if field.name == "neighbors":
-                memory.require_graph(name, n_rows, field.type.list_size)
-        else:
-            plain += 1
-    memory.require_rows(name, "read the columns", n_rows, 16 * plain)
-
-
-def _read_columns(name: str, file: pq.ParquetFile) -> pa.Table:
-    """Read the columns that artifacts have; none from a file that is not an artifact."""
-    schema = file.schema_arrow
-    known = {name for columns in COLUMNS.values() for name in columns}
-    if META not in (schema.metadata or {}):
-        return schema.empty_table()
-    fields = [field for field in schema if field.name in known]
-    if len({field.name for field in fields}) < len(fields):
-        raise ValueError("a column stands twice")
-    check_row_count(file.metadata)
-    _require(name, pa.schema(fields), file.metadata.num_rows)
-    columns = [
-        _read_lists(file, field)
-        if pa.types.is_fixed_size_list(field.type)
-        else file.read(columns=[field.name], use_threads=False).column(0)
-        for field in fields
-    ]
-    return pa.table(columns, schema=pa.schema(fields, schema.metadata))
-
-
-def _read_lists(file: pq.ParquetFile, field: pa.Field) -> pa.Array:
-    """Read a column of lists of one width, filling one array portion by portion."""
-    kind, width = field.type.value_type, field.type.list_size
-    flat = np.empty(file.metadata.num_rows * width, dtype=kind.to_pandas_dtype())
-    at, array = 0, pa.Array.from_buffers(kind, len(flat), [None, pa.py_buffer(flat)])
-    for batch in file.iter_batches(
-        batch_size=max(PORTION // max(width, 1), 1), columns=[field.name], use_threads=False
-    ):
-        values = flat_values(batch.column(0))
-        flat[at : at + len(values)] = values
-        at += len(values)
-    if at < len(flat):
-        raise ValueError("the file ends early")
-    return pa.FixedSizeListArray.from_arrays(array, type=field.type)
-
-
-def _read_table(ref: str | Place, name: str, kind: str) -> pa.Table:
-    try:
-        if ref == STDIN:
-            data: Any = pa.py_buffer(read_stdin())
-            head = data.slice(0, 4).to_pybytes()
-        else:
-            data = as_place(ref)
-            if isinstance(data, Remote) or data.is_file():
-                with data.open("rb") as file:
-                    head = file.read(4)
-            else:
-                data = pa.py_buffer(data.read_bytes())
-                head = data.slice(0, 4).to_pybytes()
-    except FileNotFoundError as error:
-        raise InputError(f"{name}: no such file", hint=f"make it with `{MAKERS[kind]}`") from error
-    except OSError as error:
-        raise InputError(f"{name}: cannot be read: {error.strerror}") from error
-    try:
-        if head == b"PAR1":
-            source = native_file(data) if isinstance(data, Place) else pa.BufferReader(data)
-            with pq.ParquetFile(
-                source,
-                page_checksum_verification=True,
-                pre_buffer=False,
-                buffer_size=BUFFER_BYTES,
-            ) as file:
-                return _read_columns(name, file)
-        if head == b"\xff\xff\xff\xff":
-            buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Place) else data
-            table = pa.ipc.open_stream(buffer).read_all()
-            table.validate(full=True)
-            _require(name, table.schema, table.num_rows)
-            return table
-    except MemoryError:  # which pyarrow's own is, too
-        raise
-    except (pa.ArrowException, OSError, ValueError) as error:
-        if isinstance(error, OSError) and error.errno is not None:  # the system's, not the format's
-            raise InputError(f"{name}: cannot be read: {os.strerror(error.errno)}") from error
-        first_line = (str(error).splitlines() or [""])[0]
-        raise DamagedError(
-            f"{name}: is damaged or cut short: {first_line}", hint="make it again"
-        ) from error
-    raise ArtifactError(
-        f"{name}: is not written by d2, expected a {kind} file",
-        hint=f"make one with `{MAKERS[kind]}`",
-    )

@@ -11,7 +11,8 @@ import platformdirs
 from filelock import FileLock, Timeout
 
 from d2cli.errors import ArtifactError, DamagedError, InputError
-from d2cli.files.artifacts import Artifact, Kind, peek_artifact, read_artifact
+from d2cli.files.artifact_tables import Kind
+from d2cli.files.artifacts import Artifact, peek_artifact, read_artifact
 from d2cli.files.remote import Place
 
 ENVIRONMENT = "D2_CACHE_DIR"

@@ -16,7 +16,8 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.artifacts import CARRIED, LOCATOR, META, ROW_ORDER, SEAL
+from d2cli.files.artifact_tables import META
+from d2cli.files.artifacts import CARRIED, LOCATOR, ROW_ORDER, SEAL
 from d2cli.files.chunks import first_groups, read_footer
 from d2cli.files.damage import reading
 from d2cli.files.remote import Place, Remote, discard

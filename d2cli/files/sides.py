@@ -9,7 +9,8 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError
 from d2cli.files.alignment import Rows
-from d2cli.files.artifacts import Artifact, column_of, read_artifact, seems_ours
+from d2cli.files.artifact_tables import column_of
+from d2cli.files.artifacts import Artifact, read_artifact, seems_ours
 from d2cli.files.colref import ID_NAMES, id_column, resolve
 from d2cli.files.column import Source
 from d2cli.files.columns import ColumnRef, check_unique, read_labels, read_numbers

@@ -9,7 +9,8 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError
-from d2cli.files.artifacts import Artifact, column_of, flat_values
+from d2cli.files.artifact_tables import column_of, flat_values
+from d2cli.files.artifacts import Artifact
 from d2cli.files.columns import group_labels
 from d2cli.files.tables import HARDER
 from d2cli.params import Direction

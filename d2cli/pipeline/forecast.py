@@ -11,7 +11,8 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
-from d2cli.files.artifacts import Artifact, Kind, stage_key
+from d2cli.files.artifact_tables import Kind
+from d2cli.files.artifacts import Artifact, stage_key
 from d2cli.files.cache import glance
 from d2cli.files.digests import digest_labels
 from d2cli.files.inputs import FoundEmbedding

@@ -10,7 +10,8 @@ from pathlib import Path
 from d2cli.errors import ArtifactError, InputError
 from d2cli.files import cache
 from d2cli.files.alignment import Rows
-from d2cli.files.artifacts import Artifact, Kind, column_of, read_artifact
+from d2cli.files.artifact_tables import Kind, column_of
+from d2cli.files.artifacts import Artifact, read_artifact
 from d2cli.files.inputs import Labels, read_group
 from d2cli.files.paths import exists
 from d2cli.files.remote import place_beside

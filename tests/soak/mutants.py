@@ -57,10 +57,11 @@ TARGETS = {
     ),
     "keys": Target(
         "d2cli/files/artifacts.py",
-        ("stage_key", "seal", "_digest", "flat_values", "_encode", "read_artifact", "_row_order",
-         "peek", "peek_artifact", "_open", "_read_columns", "_read_lists", "_read_table"),
+        ("stage_key", "seal", "_digest", "_encode", "read_artifact", "_row_order", "peek",
+         "peek_artifact", "_open"),
         ("artifacts", "digests", "roworder", "cache"),
     ),
+    "tables": Target("d2cli/files/artifact_tables.py", (), ("artifacts",)),
     "digests": Target("d2cli/files/digests.py", (), ("digests", "artifacts")),
     "publish": Target("d2cli/files/publish.py", (), ("publish", "publish_guards", "outputs")),
 }  # fmt: skip
