@@ -17,6 +17,7 @@ import signal
 import subprocess
 import sys
 import tempfile
+import time
 import tokenize
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -190,8 +191,8 @@ settings.load_profile("mutants")
 class Workshop:
     """A copy of the project in which faults are planted and the tests run."""
 
-    def __init__(self, folder: Path, target: Target, limit: float) -> None:
-        self.folder, self.target, self.limit = folder, target, limit
+    def __init__(self, folder: Path, target: Target) -> None:
+        self.folder, self.target, self.limit, self.late = folder, target, 900.0, 0
         junk = shutil.ignore_patterns(".git", "*.egg-info", ".venv", ".*_cache", "build")
         shutil.copytree(ROOT, folder, ignore=junk)
         with (folder / "tests/conftest.py").open("a", encoding="utf-8") as file:
@@ -211,11 +212,11 @@ class Workshop:
         if self.file.suffix == ".pyx" and not self._build():
             return "unfit"
         tests = [f"tests/test_{name}.py" for name in self.target.tests]
-        return "survived" if self._call("-m", "pytest", "-q", "-x", *tests) else "killed"
+        return "survived" if self._call("-m", "pytest", "-q", "-x", "-n", "0", *tests) else "killed"
 
     def _build(self) -> bool:
         script = "import setuptools; setuptools.setup()"
-        return self._call("-c", script, "-q", "build_ext", "--inplace", "--force")
+        return self._call("-c", script, "-q", "build_ext", "--inplace")
 
     def _call(self, *arguments: str) -> bool:
         """Run Python in the copy; return whether all went well in time."""
@@ -233,6 +234,7 @@ class Workshop:
         try:
             return started.wait(self.limit) == 0
         except subprocess.TimeoutExpired:
+            self.late += 1
             return False
         finally:
             with contextlib.suppress(ProcessLookupError):
@@ -240,7 +242,7 @@ class Workshop:
             started.wait()
 
 
-def run(name: str, *, count: int | None = None, jobs: int = 1, limit: float = 300) -> str:
+def run(name: str, *, count: int | None = None, jobs: int = 1) -> str:
     """Plant faults in a target; print its survivors and return a line of figures."""
     target = TARGETS[name]
     text = (ROOT / target.file).read_text(encoding="utf-8")
@@ -250,11 +252,14 @@ def run(name: str, *, count: int | None = None, jobs: int = 1, limit: float = 30
     with tempfile.TemporaryDirectory() as top:
         shops: SimpleQueue[Workshop] = SimpleQueue()
         for job in range(jobs):
-            shops.put(Workshop(Path(top, str(job)), target, limit))
-        whole = shops.get()
-        if whole.verdict(None) != "survived":
-            raise SystemExit(f"{name}: the tests fail without a fault")
-        shops.put(whole)
+            shops.put(Workshop(Path(top, str(job)), target))
+        every = [shops.get() for _ in range(jobs)]
+        for shop in every:
+            start = time.monotonic()
+            if shop.verdict(None) != "survived":
+                raise SystemExit(f"{name}: the tests fail without a fault")
+            shop.limit = 60 + 5 * (time.monotonic() - start)  # what takes longer hangs
+            shops.put(shop)
 
         def judge(mutant: Mutant) -> None:
             shop = shops.get()
@@ -268,9 +273,11 @@ def run(name: str, *, count: int | None = None, jobs: int = 1, limit: float = 30
         with ThreadPoolExecutor(jobs) as pool:
             list(pool.map(judge, found[:count]))
     fit = [verdict for verdict in verdicts.values() if verdict != "unfit"]
-    killed = fit.count("killed")
+    killed, late = fit.count("killed"), sum(shop.late for shop in every)
+    share = 100 * killed / max(len(fit), 1)
     return (
-        f"{name}: {len(fit):,} mutants, {killed:,} killed ({100 * killed / max(len(fit), 1):.0f} %)"
+        f"{name}: {len(fit):,} of {len(found):,} mutants, {killed:,} killed ({share:.0f} %), "
+        f"{late:,} of them by running on and on"
     )
 
 
