@@ -13,8 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from d2cli.files.columns import ColumnRef, read_labels, read_vectors
-from d2cli.files.digests import canonical_json, digest_array, digest_json, digest_labels
+from d2cli.files.digests import (
+    canonical_json,
+    digest_array,
+    digest_file,
+    digest_json,
+    digest_labels,
+    parse_json,
+)
 from d2cli.files.sources import Sources
+from d2cli.stages.room import Room
 
 
 @pytest.fixture
@@ -86,6 +94,43 @@ def test_arrays_of_other_numbers_have_other_digests(grid, change):
     assert digest_array(change(grid)) != digest_array(grid)
 
 
+@pytest.mark.parametrize(
+    ("n", "rest", "kind"),
+    [(9000, (3,), "<f4"), (1, (5,), "<f4"), (0, (3,), "<f4"), (9000, (), "<f8"), (7, (0,), "<f8")],
+)
+def test_a_digest_of_an_array_is_that_of_its_kind_shape_and_bytes(n, rest, kind):
+    array = np.random.default_rng(n).normal(size=(n, *rest)).astype(kind)
+
+    expected = blake3(f"{kind}{array.shape}".encode() + array.tobytes())
+
+    assert digest_array(array) == expected.hexdigest()
+
+
+def test_every_row_that_was_digested_is_given_back_to_the_room_once(grid):
+    class Watched(Room):
+        def __init__(self):
+            self.read = []
+
+        def have_read(self, vectors, block):
+            assert vectors is grid
+            assert np.shares_memory(block, grid)
+            self.read.append(block.copy())
+
+    room = Watched()
+
+    assert digest_array(grid, room) == digest_array(grid)
+    assert len(room.read) > 1
+    np.testing.assert_array_equal(np.concatenate(room.read), grid)
+
+
+@pytest.mark.parametrize("size", [0, 1, (1 << 20) - 1, 1 << 20, (1 << 21) + 5])
+def test_the_digest_of_a_file_is_that_of_all_its_bytes(tmp_path, size):
+    data = np.random.default_rng(size).bytes(size)
+    (tmp_path / "f").write_bytes(data)
+
+    assert digest_file(tmp_path / "f") == blake3(data).hexdigest()
+
+
 LABELS = {
     "strings": pa.array(["a", "", "bc", "ä→", "a"], pa.large_string()),
     "integers": pa.array([3, -1, 2**62, 0, 3]),
@@ -148,6 +193,12 @@ def test_canonical_json_has_one_text_for_one_value():
 def test_canonical_json_refuses_what_json_cannot_say(value):
     with pytest.raises(ValueError, match="not JSON compliant"):
         canonical_json({"a": value})
+
+
+@pytest.mark.parametrize("text", ["", "{", "[" * 100_000, b"\xff", b'{"a":' * 100_000])
+def test_text_that_cannot_be_read_as_json_is_a_wrong_value(text):
+    with pytest.raises(ValueError, match=r"."):
+        parse_json(text)
 
 
 def test_digest_json_ignores_the_order_of_keys_but_no_value():

@@ -60,11 +60,13 @@ TARGETS = {
         "d2cli/files/artifacts.py",
         ("stage_key", "seal", "_digest", "_encode", "read_artifact", "_row_order", "peek",
          "peek_artifact", "_open"),
-        ("artifacts", "digests", "roworder", "cache"),
+        ("artifacts", "artifact_guards", "digests", "roworder", "cache"),
     ),
-    "tables": Target("d2cli/files/artifact_tables.py", (), ("artifacts",)),
+    "tables": Target("d2cli/files/artifact_tables.py", (), ("artifacts", "artifact_guards")),
     "digests": Target("d2cli/files/digests.py", (), ("digests", "artifacts")),
-    "publish": Target("d2cli/files/publish.py", (), ("publish", "publish_guards", "outputs")),
+    "publish": Target(
+        "d2cli/files/publish.py", (), ("publish", "publish_guards", "outputs", "remote")
+    ),
 }  # fmt: skip
 
 
