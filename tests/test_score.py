@@ -8,12 +8,13 @@ from oracles import forward, undirected_edges
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import GraphParams, ScoreParams
+from d2cli.stages import score as scoring
 from d2cli.stages.cutoff import prune_hardest
 from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.kernel import edge_weights, median_distance
-from d2cli.stages.score import score_rows
+from d2cli.stages.score import pass_forward, score_rows
 
 
 def graph_of(vectors, k=4):
@@ -144,6 +145,76 @@ def test_sums_that_overflow_are_refused(triangle):
     huge = orient([1e308, 1e308, 1e308], "high")
     with pytest.raises(InputError, match="overflow"):
         score_rows(triangle, huge, ScoreParams(gamma_forward=0.0))
+
+
+@pytest.mark.parametrize(("n", "links"), [(1, 0), (3, 2)])
+def test_scores_are_refused_where_all_that_rows_can_lose_would_overflow(n, links):
+    graph = graph_of([[0, 0], [3, 0], [0, 4]][:n], k=2)
+    params = ScoreParams(gamma_forward=1e9)  # of which no message is left
+    room = np.finfo(float).max / (2 + links)
+
+    fits = score_rows(graph, orient(np.full(n, room), "high"), params)
+    assert fits.score.tolist() == [room] * n
+    with pytest.raises(InputError, match="overflow"):
+        score_rows(graph, orient(np.full(n, room * 1.001), "high"), params)
+
+
+def test_difficulties_that_messages_bring_near_zero_are_held_against_overflow_too():
+    graph = graph_of([[0, 0], [0.03, 0], [0, 0.04]], k=2)
+    params = ScoreParams.from_preset("reference")
+    most = np.finfo(float).max
+    values = np.array([-most / 4 * 1.001, most / 8, most / 8])
+    scored = values + np.exp(-np.array([0.07, 0.05, 0.05])) * [most / 4, most / 8, most / 8]
+    assert np.abs(scored).max() < most / 4
+
+    with pytest.raises(InputError, match="overflow"):
+        score_rows(graph, orient(values, "high", shift=params.shift), params)
+
+
+@given(seed=st.integers(0, 2**32 - 1), at_once=st.integers(1, 60), rounds=st.integers(0, 2))
+@settings(max_examples=60, deadline=None)
+def test_edges_weighed_in_pieces_give_the_same_scores(seed, at_once, rounds):
+    rng = np.random.default_rng(seed)
+    graph = graph_of(rng.integers(0, 6, (25, 2)))
+    difficulty, pool = rng.random(25), rng.random(25) < 0.8
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(scoring, "EDGES_AT_ONCE", at_once)
+        score = pass_forward(
+            graph.adjacency, difficulty, weigh=np.float64, pool=pool, rounds=rounds
+        )
+
+    expected = difficulty
+    for _ in range(rounds):
+        sums = [
+            sum((near[j] * expected[j] for j in sorted(near) if pool[i] and pool[j]), 0.0)
+            for i, near in edges_of(graph).items()
+        ]
+        expected = expected + np.array(sums, dtype=float)
+    np.testing.assert_allclose(score, expected, rtol=1e-14)
+    assert not np.shares_memory(score, difficulty)
+
+
+def test_one_round_is_passed_unless_told_otherwise(triangle):
+    everyone = np.ones(3, dtype=bool)
+    score = pass_forward(triangle.adjacency, np.ones(3), weigh=np.float64, pool=everyone)
+    assert score.tolist() == [1 + 3 + 4, 1 + 3 + 5, 1 + 4 + 5]
+
+
+@pytest.mark.parametrize("cut", [0.25, None])
+def test_rows_that_are_not_available_are_not_there(cloud, cut):
+    graph, available = graph_of(cloud), np.arange(len(cloud)) % 5 > 0
+    difficulty = np.random.default_rng(2).random(len(cloud))
+    params = ScoreParams(prune_hardest=cut, gamma_forward=0.5, bandwidth=1.0)
+    scores = score_rows(graph, orient(difficulty, "high"), params, available=available)
+    assert not scores.pool[~available].any()
+    assert scores.pool.sum() == (120 if cut else 160)
+    expected = forward(edges_of(graph), difficulty, 0.5, pool=scores.pool)
+    np.testing.assert_array_equal(scores.score, expected)
+
+
+def test_a_cutoff_by_probe_is_not_settled_here(triangle):
+    with pytest.raises(ParameterError, match="probe needs vectors and labels"):
+        score_rows(triangle, orient([1, 2, 3], "high"), ScoreParams(prune_hardest="probe"))
 
 
 def test_weights_follow_the_kernels():

@@ -244,12 +244,16 @@ class Workshop:
             started.wait()
 
 
-def run(name: str, *, count: int | None = None, jobs: int = 1) -> str:
-    """Plant faults in a target; print its survivors and return a line of figures."""
+def run(name: str, *, count: int | None = None, jobs: int = 1, at: tuple[int, ...] = ()) -> str:
+    """Plant faults in a target; print its survivors and return a line of figures.
+
+    ``at`` names the lines of those of the sample that are planted; all if it is empty.
+    """
     target = TARGETS[name]
     text = (ROOT / target.file).read_text(encoding="utf-8")
     found = mutants_of(text, python=target.file.endswith(".py"), blocks=target.blocks)
     random.Random(0).shuffle(found)
+    sample = [one for one in found[:count] if not at or text.count("\n", 0, one.start) + 1 in at]
     verdicts: dict[Mutant, str] = {}
     with tempfile.TemporaryDirectory() as top:
         shops: SimpleQueue[Workshop] = SimpleQueue()
@@ -273,7 +277,7 @@ def run(name: str, *, count: int | None = None, jobs: int = 1) -> str:
                 print(mutant.told(text), flush=True)
 
         with ThreadPoolExecutor(jobs) as pool:
-            list(pool.map(judge, found[:count]))
+            list(pool.map(judge, sample))
     fit = [verdict for verdict in verdicts.values() if verdict != "unfit"]
     killed, late = fit.count("killed"), sum(shop.late for shop in every)
     share = 100 * killed / max(len(fit), 1)
@@ -288,10 +292,12 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--target", choices=TARGETS, action="append")
     parser.add_argument("--count", type=int, help="of each target; all if left out")
+    parser.add_argument("--at", type=int, action="append", help="a line, to try it again alone")
     parser.add_argument("--jobs", type=int, default=1)
     given = parser.parse_args()
     for name in given.target or TARGETS:
-        print(run(name, count=given.count, jobs=given.jobs), flush=True)
+        at = tuple(given.at or ())
+        print(run(name, count=given.count, jobs=given.jobs, at=at), flush=True)
 
 
 if __name__ == "__main__":
