@@ -1,12 +1,17 @@
 """What is told of artifacts without their rows, and what reading them asks for and refuses."""
 
+import json
+import os
+import threading
+
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
-from test_artifacts import lists, make_graph, make_scores, pipe_in
+from blake3 import blake3
+from test_artifacts import contents, lists, make_graph, make_scores, pipe_in
 
-from d2cli.errors import DamagedError, ResourceError
+from d2cli.errors import DamagedError, InputError, ResourceError
 from d2cli.files import artifact_tables, memory
 from d2cli.files.artifacts import (
     peek,
@@ -60,6 +65,58 @@ def test_a_look_at_no_artifact_finds_nothing(tmp_path, data):
     assert peek(tmp_path / "g") == {}
     assert peek(tmp_path) == {}
     assert peek_artifact(tmp_path / "g") is None
+
+
+# --- the digest, and where artifacts come from ----------------------------------------------------
+
+
+def test_the_digest_is_that_of_the_metadata_and_of_each_name_kind_and_value():
+    graph = make_graph()
+    rest = {name: value for name, value in graph.meta.items() if name != "digest"}
+    state = blake3(json.dumps(rest, sort_keys=True, separators=(",", ":")).encode())
+    texts, ends = "aä→".encode(), np.array([0, 1, 1, 1 + len("ä→".encode())])
+    state.update(b"id" + blake3(b"large_string3" + ends.tobytes() + texts).hexdigest().encode())
+    for name, kind in (("neighbors", "<i4"), ("distances", "<f4")):
+        values = graph.table.column(name).combine_chunks().flatten().to_numpy()
+        state.update(f"{name}{kind}2".encode() + values.tobytes())
+
+    assert graph.digest == state.hexdigest()
+
+
+def test_a_column_under_another_name_is_damage(tmp_path):
+    made = seal("difficulty", pa.table({"entropy": [0.5, 2.0]}), key="k", parameters={}, inputs={},
+                results={})  # fmt: skip
+    meta = {b"d2": canonical_json(made.meta).encode()}
+    pq.write_table(made.table.replace_schema_metadata(meta), tmp_path / "d.parquet")
+    assert contents(read_artifact(tmp_path / "d.parquet", "difficulty")) == contents(made)
+
+    renamed = made.table.rename_columns(["variance"])
+    pq.write_table(renamed.replace_schema_metadata(meta), tmp_path / "d.parquet")
+    with pytest.raises(DamagedError, match="do not match its digest"):
+        read_artifact(tmp_path / "d.parquet", "difficulty")
+
+
+@pytest.mark.parametrize("make", [make_graph, make_scores])
+@pytest.mark.parametrize("in_file", [True, False], ids=["parquet", "stream"])
+def test_an_artifact_is_read_from_a_named_pipe(tmp_path, make, in_file):
+    artifact = make()
+    write_artifact(tmp_path / "a.parquet", artifact)
+    data = (tmp_path / "a.parquet").read_bytes() if in_file else to_stream(artifact)
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_bytes, args=(data,))
+    writer.start()
+
+    read = read_artifact(tmp_path / "pipe", artifact.meta["kind"])
+
+    writer.join()
+    assert contents(read) == contents(artifact)
+
+
+def test_a_slash_after_the_name_of_an_artifact_is_refused(tmp_path):
+    write_artifact(tmp_path / "g.parquet", make_graph())
+
+    with pytest.raises(InputError, match=r"g\.parquet/"):
+        read_artifact(f"{tmp_path}/g.parquet/", "graph")
 
 
 # --- memory ---------------------------------------------------------------------------------------
@@ -163,3 +220,27 @@ def test_a_cut_file_is_told_by_the_first_line_of_the_reason_alone(tmp_path):
         assert told.startswith("short: ")
         assert len(told) > 12
         assert "\n" not in told
+
+
+def zigzag(number):
+    """Return how Parquet's footer writes a number."""
+    number, out = 2 * number, bytearray()
+    while number > 127:
+        out.append(number & 127 | 128)
+        number >>= 7
+    return bytes([*out, number])
+
+
+@pytest.mark.parametrize("told", [7000, 2**30])
+def test_a_footer_that_miscounts_its_rows_is_damage_before_there_is_room_for_them(tmp_path, told):
+    path, table = tmp_path / "g.parquet", pa.table({"distances": lists(np.zeros((7001, 2)))})
+    pq.write_table(table.replace_schema_metadata({b"d2": b"{}"}), path, row_group_size=3000)
+    data = path.read_bytes()
+    start = len(data) - 8 - int.from_bytes(data[-8:-4], "little")
+    footer = data[start:-8]
+    assert footer.count(zigzag(7001)) == 1  # row groups have 3000, 3000 and 1001
+    footer = footer.replace(zigzag(7001), zigzag(told))
+    path.write_bytes(data[:start] + footer + len(footer).to_bytes(4, "little") + data[-4:])
+
+    with pytest.raises(DamagedError, match=f"the footer counts {told:,} rows"):
+        read_artifact(path, "graph")
