@@ -40,6 +40,7 @@ def test_forward_matches_the_dense_formula(triangle):
     scores = score_rows(triangle, orient(difficulty, "high"), params)
 
     np.testing.assert_allclose(scores.score, difficulty + weights @ difficulty, rtol=1e-15)
+    assert (scores.n_samples, scores.gamma_forward, scores.bandwidth) == (3, 0.1, 1.0)
 
 
 @given(
