@@ -160,6 +160,15 @@ def test_scores_are_refused_where_all_that_rows_can_lose_would_overflow(n, links
         score_rows(graph, orient(np.full(n, room * 1.001), "high"), params)
 
 
+def test_the_largest_sum_is_held_against_overflow():
+    graph, params = graph_of([[0], [1], [10]], k=1), ScoreParams(gamma_forward=0.0)
+    most = np.finfo(float).max / 12.001  # the row in the middle gets 3 of it, and has 2 edges
+
+    assert score_rows(graph, orient([most] * 3, "high"), params).score.argmax() == 1
+    with pytest.raises(InputError, match="overflow"):
+        score_rows(graph, orient([most * 1.001] * 3, "high"), params)
+
+
 def test_difficulties_that_messages_bring_near_zero_are_held_against_overflow_too():
     graph = graph_of([[0, 0], [0.03, 0], [0, 0.04]], k=2)
     params = ScoreParams.from_preset("reference")
