@@ -221,7 +221,10 @@ def test_bytes_on_standard_output_follow_the_text_before_them():
         "write_stdout(b'bytes ')\n"
         "print('after', end='')\n"
     )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, check=True, timeout=60)
+    plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60, env=plain
+    )
     assert done.stdout == b"before bytes after"
 
 
