@@ -133,7 +133,7 @@ def test_before_rows_are_read_the_graph_made_of_them_and_plain_columns_are_asked
             "id": pa.array([f"r{row}" for row in range(n)], pa.large_string()),
             "within": pa.array(["a"] * n, pa.large_string()),
             "neighbors": lists(numbers),
-            "distances": lists(numbers.astype(np.float32)),
+            "distances": lists(numbers[:, :3].astype(np.float32)),  # the memory follows neighbors
         }
     )
     graph, path = (
@@ -220,6 +220,16 @@ def test_a_cut_file_is_told_by_the_first_line_of_the_reason_alone(tmp_path):
         assert told.startswith("short: ")
         assert len(told) > 12
         assert "\n" not in told
+
+
+def test_a_column_that_stands_twice_is_told(tmp_path):
+    graph = make_graph()
+    twice = graph.table.append_column("neighbors", graph.table.column("neighbors"))
+    meta = {b"d2": canonical_json(graph.meta).encode()}
+    pq.write_table(twice.replace_schema_metadata(meta), tmp_path / "g.parquet")
+
+    with pytest.raises(DamagedError, match="cut short: a column stands twice"):
+        read_artifact(tmp_path / "g.parquet", "graph")
 
 
 def zigzag(number):
