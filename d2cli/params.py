@@ -28,6 +28,8 @@ Method = Literal[
     "facility-location",
     "semdedup",
 ]
+# The methods that take rows one by one, so that the changes they make can be counted on the way.
+LIMITABLE: tuple[Method, ...] = ("d2", "random", "hardest", "easiest", "moderate")
 PresetName = Literal["default", "paper", "reference"]
 Auto = Literal["auto"]
 Probe = Literal["probe"]
@@ -264,6 +266,9 @@ class SelectParams(FromPreset):
         Which of equal scores is picked first.
     balance : {"proportional", "uniform"}
         Shares of the groups, if there are groups.
+    max_changes : int or None
+        The most rows of an earlier selection that may go, see `d2cli.stages.changes`; None is no
+        limit. Methods that do not rank rows one by one have none.
     """
 
     preset: PresetName = "default"
@@ -277,6 +282,7 @@ class SelectParams(FromPreset):
     ties: Ties = "random"
     seed: int = 0
     balance: Balance = "proportional"
+    max_changes: int | None = None
 
     def __post_init__(self) -> None:
         if (self.rate is None) == (self.keep is None):
@@ -295,6 +301,15 @@ class SelectParams(FromPreset):
         _check_choice("ties", self.ties, ("random", "row"))
         _check_choice("balance", self.balance, ("proportional", "uniform"))
         check_seed(self.seed)
+        if self.max_changes is None:
+            return
+        if self.max_changes < 0:
+            raise ParameterError(f"max-changes is {self.max_changes}, expected at least 0")
+        if self.method not in LIMITABLE:
+            raise ParameterError(
+                f"max-changes does not go with the method {self.method}",
+                hint=f"it goes with {', '.join(LIMITABLE[:-1])} and {LIMITABLE[-1]}",
+            )
 
     def budget(self, n_samples: int) -> int:
         """Return the number of rows to keep: that of the rate, see `rows_kept`, or ``keep``.

@@ -45,10 +45,23 @@ def forward(edges, difficulty, gamma, *, floor=-np.inf, pool=None, **kernel):
     return out
 
 
+def fewest_changes(earlier, group, left, picks):
+    """Rows of ``earlier`` that go if all that still can are picked after ``picks``.
+
+    left: places of each group before the last of the picks.
+    """
+    stay = sum(earlier[i] for i in picks)
+    for g, room in left.items():
+        open_ = [i for i in np.flatnonzero(earlier) if group[i] == g and i not in picks]
+        stay += min(len(open_), room - (group[picks[-1]] == g))
+    return earlier.sum() - stay
+
+
 def greedy(edges, score, budget, gamma, *, order=None, clamped=False, **more):
     """Argmax, subtract, repeat. ``order`` lists the rows as ties are taken.
 
-    more: kernel and bandwidth; candidate (mask); included (rows); group and budgets.
+    more: kernel and bandwidth; candidate (mask); included (rows); group and budgets; earlier (mask
+    of candidates) and max_changes.
     """
     x = np.array(score, dtype=np.float64)
     n = len(x)
@@ -57,6 +70,8 @@ def greedy(edges, score, budget, gamma, *, order=None, clamped=False, **more):
     included = list(more.pop("included", []))
     group = more.pop("group", np.zeros(n, int))
     left = dict(enumerate(more.pop("budgets", [budget])))
+    earlier = more.pop("earlier", np.zeros(n, bool))
+    max_changes = more.pop("max_changes", n)
     picks, values = [], []
     while len(picks) < budget:
         for g, room in left.items():
@@ -65,7 +80,12 @@ def greedy(edges, score, budget, gamma, *, order=None, clamped=False, **more):
         if included:
             pick = included.pop(0)
         else:
-            pick = max(order, key=lambda i: x[i] if candidate[i] else -np.inf)
+            fitting = [
+                i
+                for i in order
+                if candidate[i] and fewest_changes(earlier, group, left, [*picks, i]) <= max_changes
+            ]
+            pick = max(fitting, key=lambda i: x[i])
         picks.append(pick)
         values.append(x[pick])
         candidate[pick] = False

@@ -41,6 +41,10 @@ class GreedyPicks:
     ``order[t]`` is the row that is t-th among ties. ``included`` rows (candidates) are picked
     first, in their order. A group whose budget is used up stops being candidates.
 
+    With ``earlier``, rows that are not among them are newcomers: the first ``free[g]`` of group g
+    cost nothing, each one more takes one of the ``spare`` places that all groups share. Newcomers
+    of a group stop being candidates once there is neither.
+
     A tournament of eights over all rows knows an upper bound of every score. Messages lower scores
     without telling it, and a winner whose bound is stale goes back with its score, so a pick costs
     its degree and a few rounds of log n / 3. A negative pick raises scores and bounds at once.
@@ -75,6 +79,9 @@ class GreedyPicks:
         group: NDArray[np.int32],
         budgets: NDArray[np.int64],
         clamped: bool,
+        earlier: NDArray[np.uint8] | None = ...,
+        free: NDArray[np.int64] | None = ...,
+        spare: int = ...,
     ) -> None: ...
     def weigh(self, rows: NDArray[np.int64], weights: NDArray[np.float64]) -> None:
         """Take the weights of all edges of some different rows, side by side; forget all others."""

@@ -289,7 +289,10 @@ cdef class GreedyPicks:
     cdef const int64_t[::1] included
     cdef const int32_t[::1] group
     cdef int64_t[::1] left
-    cdef bint clamped
+    cdef const unsigned char[::1] earlier
+    cdef int64_t[::1] free
+    cdef int64_t spare
+    cdef bint clamped, limited
 
     def __init__(
         self,
@@ -302,6 +305,9 @@ cdef class GreedyPicks:
         const int32_t[::1] group,
         const int64_t[::1] budgets,
         bint clamped,
+        const unsigned char[::1] earlier=None,
+        const int64_t[::1] free=None,
+        int64_t spare=0,
     ):
         cdef Py_ssize_t i, n = score.shape[0]
         cdef Tournament game = Tournament(order)
@@ -314,6 +320,10 @@ cdef class GreedyPicks:
         self.starts, self.slot = np.zeros(1, dtype=np.int64), np.full(n, -1, dtype=np.int32)
         self.included, self.group, self.clamped = included, group, clamped
         self.left = np.array(budgets, dtype=np.int64)
+        self.limited = earlier is not None
+        if self.limited:
+            self.earlier, self.free = earlier, np.array(free, dtype=np.int64)
+            self.spare = spare
         with nogil:
             for i in range(n):
                 if candidate[i] and budgets[group[i]] > 0:
@@ -366,6 +376,11 @@ cdef class GreedyPicks:
                 scores[step] = sent
                 x[place] = -INFINITY  # and stays so, whatever is subtracted
                 self.left[self.group[pick]] -= 1
+                if self.limited and not self.earlier[pick]:
+                    if self.free[self.group[pick]] > 0:
+                        self.free[self.group[pick]] -= 1
+                    else:
+                        self.spare -= 1
                 self.expect(game.best())
                 shift = self.starts[self.slot[pick]] - self.indptr[pick]
                 if sent >= 0:  # scores fall, of which the game may learn later
@@ -401,15 +416,22 @@ cdef class GreedyPicks:
             prefetch(weights + 16 * i + 8)
 
     cdef inline Py_ssize_t next(self) noexcept nogil:
-        """Return the place of the largest score in groups that have room; -1 if there is none."""
+        """Return the place of the largest score that there is room for; -1 if there is none."""
         cdef Py_ssize_t place
         while True:
             place = self.game.best()
-            if place < 0 or self.left.shape[0] == 1:
+            if place < 0 or (self.left.shape[0] == 1 and not self.limited):
                 return place
-            if self.left[self.group[self.game.order[place]]] > 0:
+            if self.has_room(self.game.order[place]):
                 return place
-            self.game.levels[0][place] = -INFINITY
+            self.game.levels[0][place] = -INFINITY  # room only becomes less
+
+    cdef inline bint has_room(self, Py_ssize_t row) noexcept nogil:
+        """Return whether a row's group has room, and a place for newcomers if it is one."""
+        cdef Py_ssize_t group = self.group[row]
+        if self.left[group] <= 0:
+            return False
+        return not self.limited or self.earlier[row] or self.free[group] > 0 or self.spare > 0
 
 
 # --- other methods of selection ---------------------------------------------------------------

@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from d2cli.params import Method
 from d2cli.stages._messages import cover_greedily, drop_near_duplicates, farthest_first
+from d2cli.stages.changes import ChangeLimit
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups
 
@@ -43,6 +44,9 @@ class Task:
         Returns the similarity, 0 to 1, of edges from their distances, float32 (e,).
     rng : Generator
         Of methods that draw rows.
+    limit : ChangeLimit or None
+        What rows outside an earlier selection have to keep to; only of methods that
+        `d2cli.params.LIMITABLE` lists.
     """
 
     graph: KnnGraph
@@ -54,6 +58,7 @@ class Task:
     order: NDArray[np.int32]
     weigh: Callable[[NDArray[np.float32]], NDArray[np.float64]]
     rng: np.random.Generator
+    limit: ChangeLimit | None = None
 
     @property
     def place(self) -> NDArray[np.int64]:
@@ -72,13 +77,14 @@ class Picked:
 
 
 def _in_order(task: Task, ranked: NDArray[np.int64], values: NDArray[np.float64]) -> Picked:
-    """Take included rows, then rows as ``ranked``, while their groups have room."""
+    """Take included rows, then rows as ``ranked``, while there is room for them."""
     left = np.array(task.budgets)
+    places = None if task.limit is None else task.limit.places()
     chosen: list[int] = []
     taken = np.zeros(len(task.candidate), dtype=np.bool_)
     for row in [*task.included.tolist(), *ranked[task.candidate[ranked]].tolist()]:
         group = task.groups.codes[row]
-        if left[group] > 0 and not taken[row]:
+        if left[group] > 0 and not taken[row] and (places is None or places.take(row, group)):
             taken[row] = True
             left[group] -= 1
             chosen.append(row)

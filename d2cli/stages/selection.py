@@ -13,6 +13,7 @@ from d2cli.errors import InputError, ParameterError
 from d2cli.params import SelectParams
 from d2cli.stages._messages import GreedyPicks
 from d2cli.stages.budget import group_budgets
+from d2cli.stages.changes import limit_changes, mark_earlier
 from d2cli.stages.defects import count_rows
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
@@ -106,6 +107,7 @@ def select_coreset(
     *,
     groups: Groups | None = None,
     wishes: Wishes = NO_WISHES,
+    previous: NDArray[np.int64] | None = None,
     on_progress: Progress = no_progress,
 ) -> Selection:
     """Pick rows one by one; with the method "d2" exactly as "argmax, subtract, repeat" does.
@@ -114,6 +116,10 @@ def select_coreset(
     gets ``x_j -= w(d_pj; gamma_reverse) * x_p``, with ``max(x_p, 0)`` if messages are clamped.
     Included rows are picked first, whatever their score, and though a cutoff took them out.
     Rows of a group whose budget is used up stop being candidates.
+
+    With ``params.max_changes``, rows outside the previous selection stop being candidates as soon
+    as one more of them would cost it more rows than that; see `d2cli.stages.changes`. The loop is
+    the same otherwise, so a selection that makes no more changes anyway is the ordinary one.
 
     Parameters
     ----------
@@ -126,6 +132,9 @@ def select_coreset(
         Each group gets a budget by ``params.balance``.
     wishes : Wishes
         Rows that must, or must not, be kept.
+    previous : int64 array, optional
+        Rows of an earlier selection, all different, of which ``params.max_changes`` may go. Those
+        that may not be kept any more are gone, which is no change.
     on_progress : callable
         Called with ("selecting", picks made, budget) now and then by the method "d2"; what it
         raises ends the selection.
@@ -139,7 +148,8 @@ def select_coreset(
     InputError
         If the numbers of rows differ.
     ParameterError
-        If the budget does not fit the pool, the groups or the included rows.
+        If the budget does not fit the pool, the groups, the included rows or the rows that have to
+        stay, or changes are limited and there is no previous selection.
 
     References
     ----------
@@ -162,6 +172,15 @@ def select_coreset(
     )
     bandwidth = bandwidth_value(params.bandwidth, graph.distances)
     gamma = params.gamma_reverse_value(n)
+    limit = None
+    if params.max_changes is not None:
+        if previous is None:
+            raise ParameterError(
+                "max-changes is given, but no previous selection",
+                hint="name the selection that may change so little with --previous",
+            )
+        earlier = mark_earlier(previous, candidate)
+        limit = limit_changes(earlier, params.max_changes, parts, budgets, wishes.include)
     task = Task(
         graph,
         scores.difficulty,
@@ -172,6 +191,7 @@ def select_coreset(
         tie_order(n, params.ties, params.seed),
         partial(edge_weights, gamma=gamma, bandwidth=bandwidth, kernel=params.kernel),
         np.random.default_rng(params.seed),
+        limit,
     )
     if params.method == "d2":
         picked = _pick_d2(task, scores.score, params.messages == "clamped", on_progress)
@@ -184,7 +204,8 @@ def _pick_d2(
     task: Task, score: NDArray[np.float64], clamped: bool, on_progress: Progress
 ) -> Picked:
     """Pick by score with reverse messages, piece by piece."""
-    around = task.graph.adjacency
+    around, limit = task.graph.adjacency, task.limit
+    limited = () if limit is None else limit.arrays()
     picks = GreedyPicks(
         around.indptr,
         around.indices,
@@ -195,6 +216,7 @@ def _pick_d2(
         task.groups.codes,
         np.array(task.budgets, dtype=np.int64),
         clamped,
+        *limited,
     )
     budget, weighed_at = len(picks.rows), 0
     at_once = max(len(score) // BATCHES, LEAST_BATCH)
