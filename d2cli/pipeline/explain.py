@@ -161,6 +161,7 @@ def _past(
         clamped=artifact.meta["parameters"]["messages"] == "clamped",
         n_included=_count_included(selection.rows, artifact.meta["inputs"].get("include")),
         excluded=excluded,
+        limited=artifact.meta["parameters"].get("max_changes") is not None,
     )
 
 

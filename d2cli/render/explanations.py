@@ -94,6 +94,7 @@ def explanation_of(
                 "score_then": contest.score_then,
                 "included": contest.included,
             },
+            "passed_over": found.passed_over,
         }
     return {**out, "why": why(out, method)}
 
@@ -192,6 +193,12 @@ def why(row: dict[str, Any], method: str) -> str:
     whose = "group" if row["group"] is not None else "selection"
     if last["included"]:
         return f"Included rows took up the whole budget of its {whose}."
+    if row["passed_over"]:
+        or_ = ", or --exclude named it" if row["excluded"] is None else ""
+        return (
+            f"{_suppressed(suppressors, score, final)} It stood above rows that were picked, but "
+            f"--max-changes left no place for one more newcomer{or_}."
+        )
     then = last["score_then"]
     compared = (
         f"the last pick of the {whose} had {number(last['score_at_pick'])} "

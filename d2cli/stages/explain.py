@@ -118,6 +118,9 @@ class Explanation:
     contest : Contest or None
         Of rows that were dropped though they might have been picked, if the group is known and
         something was picked of it.
+    passed_over : bool
+        It had more than a pick while its group had room: the limit on changes left no place for
+        it, or the user excluded it, where that is not known.
     group : int or None
         Number of the row's group; None if it is not known or there are no groups.
     nearest : tuple of Near
@@ -138,6 +141,7 @@ class Explanation:
     final_score: float
     picked_for: float | None
     contest: Contest | None
+    passed_over: bool
     group: int | None
     nearest: tuple[Near, ...]
 
@@ -172,6 +176,8 @@ class Past:
         Included rows have the first ranks; None where their number is not known.
     excluded : bool array, shape (n,), or None
         None where the rows are not known.
+    limited : bool
+        Whether only so many rows of an earlier selection were allowed to go.
     """
 
     graph: KnnGraph
@@ -185,6 +191,7 @@ class Past:
     clamped: bool
     n_included: int | None
     excluded: NDArray[np.bool_] | None
+    limited: bool = False
 
     @cached_property
     def rank(self) -> NDArray[np.int64]:
@@ -246,6 +253,9 @@ def _explain(past: Past, row: int) -> Explanation:
     contest = None
     if not kept and past.method == "d2" and scores.pool[row] and not excluded:
         contest = _contest(past, row, reverse)
+    passed_over = False
+    if contest is not None and past.limited and past.n_included is not None:
+        passed_over = _stood_above(past, row, reverse)
     group = None if selection.groups is None else int(selection.groups.codes[row])
     return Explanation(
         row=row,
@@ -262,6 +272,7 @@ def _explain(past: Past, row: int) -> Explanation:
         final_score=final,
         picked_for=float(selection.scores[rank]) if kept else None,
         contest=contest,
+        passed_over=passed_over,
         group=group,
         nearest=_nearest(past, row),
     )
@@ -342,15 +353,22 @@ def _excluded(past: Past, row: int, kept: bool, reverse: tuple[Suppression, ...]
         return bool(past.excluded[row])
     if past.method != "d2" or past.n_included is None or not past.scores.pool[row]:
         return None
+    if past.limited:
+        return None  # it may have been passed over as a newcomer
+    return True if _stood_above(past, row, reverse) else None
+
+
+def _stood_above(past: Past, row: int, reverse: tuple[Suppression, ...]) -> bool:
+    """Return whether a dropped row had more than a pick while its group had room."""
     last = _last_pick_of_group(past, row)
     if last is None:
-        return None
+        return False
     # The score that the row had at every pick of a rank below: it changes at each suppression.
     score = np.full(last + 1, past.scores.score[row])
     for message in reverse:
         score[message.rank + 1 :] = message.score_after
     picks = past.selection.scores[: last + 1]
-    return True if (score > picks)[past.n_included :].any() else None
+    return bool((score > picks)[past.n_included :].any())
 
 
 def _last_pick_of_group(past: Past, row: int) -> int | None:
