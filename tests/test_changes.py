@@ -247,28 +247,28 @@ def test_methods_that_do_not_rank_rows_take_no_limit():
         SelectParams(keep=9, max_changes=-1)
 
 
-def test_many_rows_and_several_batches_equal_the_loop(monkeypatch):
-    """Far more newcomers than places, so that most of the best scores are out of the game."""
-    monkeypatch.setattr(selecting, "LEAST_BATCH", 64)
+def test_with_far_more_newcomers_than_places_the_picks_equal_the_loop(monkeypatch):
+    """Most of the best scores are out of the game, while their weights are asked for."""
+    monkeypatch.setattr(selecting, "LEAST_BATCH", 20)
     rng = np.random.default_rng(5)
-    graph = build_graph(rng.normal(size=(600, 3)).astype(np.float32), GraphParams(n_neighbors=6))
-    scores = score_rows(graph, orient(rng.random(600), "high"), ScoreParams())
-    previous = np.argsort(scores.score)[:200].astype(np.int64)  # the lowest scores of all
-    params = SelectParams(keep=220, gamma_reverse=0.3, ties="row", max_changes=15)
+    graph = build_graph(rng.normal(size=(180, 3)).astype(np.float32), GraphParams(n_neighbors=6))
+    scores = score_rows(graph, orient(rng.random(180), "high"), ScoreParams())
+    previous = np.argsort(scores.score)[:60].astype(np.int64)  # the lowest scores of all
+    params = SelectParams(keep=66, gamma_reverse=0.3, ties="row", max_changes=15)
 
     selection = select_coreset(graph, scores, params, previous=previous)
 
     picks, values = greedy(
         undirected_edges(graph.neighbors, graph.distances),
         scores.score,
-        220,
+        66,
         0.3,
         bandwidth=selection.bandwidth,
-        candidate=np.ones(600, bool),
-        group=one_group(600).codes,
-        earlier=np.isin(np.arange(600), previous),
+        candidate=np.ones(180, bool),
+        group=one_group(180).codes,
+        earlier=np.isin(np.arange(180), previous),
         max_changes=15,
     )
     np.testing.assert_array_equal(selection.rows, picks)
     np.testing.assert_array_equal(selection.scores, values)
-    assert np.isin(selection.rows, previous).sum() == 185
+    assert np.isin(selection.rows, previous).sum() == 45
