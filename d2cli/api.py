@@ -149,6 +149,7 @@ def select(
     group: ArrayLike | None = None,
     include: ArrayLike = (),
     exclude: ArrayLike = (),
+    previous: ArrayLike | None = None,
     **params: Any,  # noqa: ANN401
 ) -> Selection:
     """Keep the rows that are hard and unlike each other.
@@ -163,9 +164,11 @@ def select(
         Each group gets a budget of its own.
     include, exclude : array of row numbers
         Rows to keep in any case, and never.
+    previous : array of row numbers, optional
+        An earlier selection, of which ``max_changes`` may go.
     **params
         Fields of `d2cli.params.SelectParams`: rate or keep, gamma_reverse, kernel, bandwidth,
-        messages, ties, seed, balance.
+        messages, ties, seed, balance, max_changes.
 
     Returns
     -------
@@ -175,7 +178,12 @@ def select(
     chosen = SelectParams.from_preset(preset, **params)
     wishes = Wishes(np.asarray(include, dtype=np.int64), np.asarray(exclude, dtype=np.int64))
     return select_coreset(
-        graph, scores, chosen, groups=_groups(group, graph.n_samples), wishes=wishes
+        graph,
+        scores,
+        chosen,
+        groups=_groups(group, graph.n_samples),
+        wishes=wishes,
+        previous=None if previous is None else np.asarray(previous, dtype=np.int64),
     )
 
 
@@ -190,6 +198,8 @@ def prune(
     group: ArrayLike | None = None,
     within: ArrayLike | None = None,
     prune_hardest: float | Auto = 0.0,
+    previous: ArrayLike | None = None,
+    max_changes: int | None = None,
     n_neighbors: int = 10,
     metric: Metric = "l2",
     n_threads: int | None = None,
@@ -204,7 +214,7 @@ def prune(
         Fraction removed, or rows kept; one of them.
     prune_hardest : float or "auto"
         Cutoff. The commands use "auto" where a column is called aum or margin; arrays have no name.
-    harder, preset, group, within, n_neighbors, metric, n_threads
+    harder, preset, group, within, previous, max_changes, n_neighbors, metric, n_threads
         As in `graph`, `score` and `select`.
 
     Returns
@@ -225,7 +235,16 @@ def prune(
         rate=budget.rate_of(neighbors.n_samples),
         prune_hardest=prune_hardest,
     )
-    return select(scores, neighbors, preset=preset, group=group, rate=rate, keep=keep).rows
+    return select(
+        scores,
+        neighbors,
+        preset=preset,
+        group=group,
+        previous=previous,
+        rate=rate,
+        keep=keep,
+        max_changes=max_changes,
+    ).rows
 
 
 def _groups(labels: ArrayLike | None, n_samples: int) -> Groups | None:

@@ -183,6 +183,8 @@ def select(
     balance: opt.BalanceOption = opt.BALANCE,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
+    previous: opt.Previous = None,
+    max_changes: opt.MaxChanges = None,
     id_: opt.Id = None,
     graph: Annotated[
         str | None,
@@ -208,13 +210,16 @@ def select(
       d2 select scores.parquet --rate 0.9 -o keep.npy
       d2 select scores.parquet --keep 5000 --group train.parquet::label -o keep.parquet
       d2 select scores.parquet --rate 0.9 --report report.md > keep.txt
+      d2 select scores.parquet --rate 0.9 --previous old.parquet --max-changes 100 -o keep.parquet
+      d2 select scores.parquet --keep +500 --include labelled.txt --order rank
     """
     from d2cli import commands
 
+    n_kept, beside_included = opt.rows_to_keep(keep)
     given = {
         "method": method,
         "rate": rate,
-        "keep": keep,
+        "keep": n_kept,
         "gamma_reverse": opt.number_or_auto("gamma-reverse", gamma_reverse),
         "kernel": kernel,
         "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
@@ -222,6 +227,7 @@ def select(
         "ties": ties,
         "seed": seed,
         "balance": balance,
+        "max_changes": max_changes,
     }
     commands.select(
         scores,
@@ -232,6 +238,8 @@ def select(
         group=group,
         include=include,
         exclude=exclude,
+        previous=previous,
+        beside_included=beside_included,
         id_=id_,
         show=show,
         targets=commands.Targets(output, order, report, json, summary),
@@ -259,6 +267,8 @@ def prune(
     labels: opt.ProbeLabels = None,
     include: opt.Include = None,
     exclude: opt.Exclude = None,
+    previous: opt.Previous = None,
+    max_changes: opt.MaxChanges = None,
     preset: opt.Preset = None,
     gamma_forward: opt.GammaForward = None,
     gamma_reverse: opt.GammaReverse = None,
@@ -295,6 +305,7 @@ def prune(
     """
     from d2cli import commands
 
+    n_kept, beside_included = opt.rows_to_keep(keep)
     both: dict[str, Any] = {
         "kernel": kernel,
         "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
@@ -305,10 +316,11 @@ def prune(
         preset or "default",
         method=method,
         rate=rate,
-        keep=keep,
+        keep=n_kept,
         gamma_reverse=opt.number_or_auto("gamma-reverse", gamma_reverse),
         messages=messages,
         balance=balance,
+        max_changes=max_changes,
         **both,
     )
     commands.prune(
@@ -336,6 +348,8 @@ def prune(
         labels=labels,
         include=include,
         exclude=exclude,
+        previous=previous,
+        beside_included=beside_included,
         show=show,
         targets=commands.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,

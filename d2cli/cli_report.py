@@ -53,6 +53,14 @@ Exclude = Annotated[
         show_default=False,
     ),
 ]
+Previous = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SELECTION",
+        help="The selection that --previous named, if it did.",
+        show_default=False,
+    ),
+]
 Output = Annotated[
     str | None,
     typer.Option(
@@ -74,6 +82,7 @@ def report(
     group: art.GroupOfSelection = None,
     include: Include = None,
     exclude: Exclude = None,
+    previous: Previous = None,
     id_: opt.Id = None,
     show: opt.Show = None,
     output: Output = None,
@@ -95,7 +104,7 @@ def report(
     commands_report.report(
         selection,
         commands_report.ReportRefs(
-            scores, graph, source, embedding, group, include, exclude, id_, show
+            scores, graph, source, embedding, group, include, exclude, id_, show, previous
         ),
         output=output,
         as_json=json,

@@ -130,7 +130,9 @@ def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None
 def summary(report: dict[str, Any]) -> list[str]:
     """Return the short summary of a report as lines of plain text."""
     from d2cli.files.reports import beside_random, direction_text, method_of, recall_text
+    from d2cli.render.wording import previous_lines, reselected
 
+    again = reselected(report)
     weights = report["weights"]
     lines = [
         f"  difficulty: {direction_text(report)}",
@@ -139,12 +141,15 @@ def summary(report: dict[str, Any]) -> list[str]:
         f"gamma-forward {weights['forward']['gamma']:.4g}, "
         f"gamma-reverse {weights['reverse']['gamma']:.4g}, "
         f"{100 * report['picks']['negative_share']:.1f} % of picks had a negative score",
-        f"  {'':<36} {method_of(report):>10} {'random':>10}",
+        *(f"  {line}" for line in previous_lines(report)),
+        f"  {'':<36} {method_of(report):>10} {'random':>10}"
+        + (f" {'re-selected':>11}" if again else ""),
     ]
     if report["rows"]["cut_reason"]:
         lines.insert(1, f"  prune-hardest: {report['rows']['cut_reason']}")
     lines += [
-        f"  {what:<36} {ours:>10} {theirs:>10}" for what, ours, theirs in beside_random(report)
+        f"  {what:<36} {ours:>10} {theirs:>10}" + (f" {again[i]:>11}" if again else "")
+        for i, (what, ours, theirs) in enumerate(beside_random(report))
     ]
     return lines + [f"warning: {text}" for text in report["warnings"]]
 

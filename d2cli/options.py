@@ -60,6 +60,24 @@ def given(context: typer.Context) -> tuple[str, ...]:
     )
 
 
+def rows_to_keep(text: str | None) -> tuple[int | None, bool]:
+    """Read the value of --keep: a number of rows, and whether included ones come on top (+N).
+
+    Raises
+    ------
+    ParameterError
+        If it is no whole number.
+    """
+    if text is None:
+        return None, False
+    try:
+        return int(text), text.lstrip().startswith("+")
+    except ValueError as error:
+        raise ParameterError(
+            f"keep is '{text}', expected a number of rows, or +N for N rows beside the included"
+        ) from error
+
+
 def number_or_auto(option: str, text: str | None) -> float | Auto | None:
     """Read "auto" or a number as the value of an option.
 
@@ -338,7 +356,12 @@ ScoreRate = Annotated[
     ),
 ]
 Keep = Annotated[
-    int | None, typer.Option(help="Rows to keep, instead of --rate.", show_default=False)
+    str | None,
+    typer.Option(
+        metavar="N|+N",
+        help="Rows to keep, instead of --rate. +N: N rows beside those of --include.",
+        show_default=False,
+    ),
 ]
 BalanceOption = Annotated[
     Balance,
@@ -360,6 +383,26 @@ Exclude = Annotated[
         metavar="FILE",
         autocompletion=file_columns,
         help="Ids or rows never to keep.",
+        show_default=False,
+    ),
+]
+Previous = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SELECTION",
+        help="Selection of an earlier state of the data, Parquet, that the report compares with, "
+        "and that --max-changes holds on to. Rows are found by id if both have ids, else by "
+        "number.",
+        show_default=False,
+    ),
+]
+MaxChanges = Annotated[
+    int | None,
+    typer.Option(
+        "--max-changes",
+        metavar="N",
+        help="Drop at most so many rows of --previous, those aside that are not there any more or "
+        "are no candidates. With d2, random, hardest, easiest or moderate. Left out: no limit.",
         show_default=False,
     ),
 ]

@@ -19,6 +19,7 @@ from d2cli.files.inputs import (
     read_group,
     read_wishes,
 )
+from d2cli.files.previous import Previous
 from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
 from d2cli.pipeline.forecast import (
     ANYTHING,
@@ -28,6 +29,7 @@ from d2cli.pipeline.forecast import (
     standing_artifacts,
 )
 from d2cli.pipeline.graph import cached_graph
+from d2cli.pipeline.growth import find_previous, keep_beside
 from d2cli.pipeline.planning import DryRun, plan_of, settle
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
 from d2cli.pipeline.score import (
@@ -57,6 +59,7 @@ class Inputs:
     graph: GraphParams
     score: ScoreParams
     select: SelectParams
+    previous: Previous | None = None
 
 
 def run_prune(
@@ -95,7 +98,8 @@ def run_prune(
         lambda: scoring.make(run),
         graph_path=Path(graph.name).name if folder is not None else None,
     )
-    pick = Pick(graph, scores, inputs.select, inputs.budgets, inputs.wishes, inputs.shown)
+    chosen = (inputs.select, inputs.budgets, inputs.wishes, inputs.shown, inputs.previous)
+    pick = Pick(graph, scores, *chosen)
 
     def read_again() -> NDArray[Any]:
         return inputs.found.read(run.room).vectors
@@ -153,7 +157,7 @@ def _forecast(run: Run, inputs: Inputs, folder: Path, targets: Targets) -> tuple
     selection = forecast_next(
         "selection",
         asdict(inputs.select),
-        inputs_beside_scores(inputs.budgets, inputs.wishes),
+        inputs_beside_scores(inputs.budgets, inputs.wishes, inputs.previous),
         {"graph": graph.possible(), "scores": scores.possible()},
         standing_artifacts("selection", output, folder),
         before=scores,
@@ -184,13 +188,16 @@ def _read(
     labels: str | None = None,
     include: str | None = None,
     exclude: str | None = None,
+    previous: str | None = None,
+    beside_included: bool = False,
     show: str | None = None,
 ) -> Inputs:
     """Read everything but the vectors, and refuse what cannot be done.
 
     ``group`` is the group of ``prune_hardest`` as well, and its probe sees the vectors of the
-    graph. The best setting of the sweep ``settings`` replaces the parameters that are not among
-    ``given``, the options that the user named.
+    graph. With ``beside_included``, included rows come on top of ``keep``. The best setting of the
+    sweep ``settings`` replaces the parameters that are not among ``given``, the options that the
+    user named.
     """
     targets.check()
     check_show(show, targets)
@@ -200,6 +207,10 @@ def _read(
     budgets = read_group(run.sources, group, rows) if group else None
     wishes = read_wishes(run.sources, include, exclude, rows)
     shown = find_excerpts(run.sources, show, rows, rows.source) if show else None
+    if beside_included and select_params.keep is not None:
+        keep = keep_beside(select_params.keep, include, wishes)
+        select_params = replace(select_params, keep=keep)
+    before = find_previous(previous, select_params.max_changes, rows)
     select_params.budget(rows.n_rows)  # refuse an impossible budget before any work
     rate = select_params.rate_of(rows.n_rows)
     if settings is not None:
@@ -210,10 +221,9 @@ def _read(
     check_judge(score_params, labels, source if score_params.prune_hardest == PROBE else None)
     classes = read_classes(run.sources, labels, rows) if labels else None
     column.orient(shift=score_params.shift)  # refuse bad values before the graph is built
-    targets.check_places(run)
-    return Inputs(
-        found, column, budgets, classes, wishes, shown, graph_params, score_params, select_params
-    )
+    targets.check_places(run, previous)
+    chosen = (graph_params, score_params, select_params, before)
+    return Inputs(found, column, budgets, classes, wishes, shown, *chosen)
 
 
 def _tried(params: SelectParams) -> dict[str, Any]:

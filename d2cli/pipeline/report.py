@@ -15,6 +15,7 @@ from d2cli.files.column import Source
 from d2cli.files.digests import digest_array
 from d2cli.files.excerpts import Excerpts, find_excerpts
 from d2cli.files.inputs import Labels, read_vectors_of, read_wishes, rows_like
+from d2cli.files.previous import Previous, read_previous
 from d2cli.files.stages import ids_of
 from d2cli.params import SelectParams
 from d2cli.pipeline.run import Run
@@ -38,6 +39,8 @@ class ReportRefs:
         COLREFs.
     include, exclude : str or None
         Lists of ids or rows.
+    previous : str or None
+        The previous selection.
     """
 
     scores: str | None = None
@@ -49,6 +52,7 @@ class ReportRefs:
     exclude: str | None = None
     id_: str | None = None
     show: str | None = None
+    previous: str | None = None
 
 
 def run_report(
@@ -101,11 +105,12 @@ def run_report(
         _group(run, standing, rows, refs),
         _wishes(run, selection, rows, refs),
         _shown(run, rows, refs),
+        _previous(selection, rows, refs),
     )
     read_vectors = None
     if targets.report_suffix == ".html":
         read_vectors = _vectors(run, graph, rows, refs, home)
-    targets.check_places(run, selection_ref, scores.name, graph.name)
+    targets.check_places(run, selection_ref, scores.name, graph.name, refs.previous)
     report = pick.report(run, selection)
     if targets.report is not None or targets.summary:
         publish_report(run, pick, selection, report, targets, read_vectors)
@@ -153,6 +158,22 @@ def _wishes(run: Run, selection: Artifact, rows: Rows, refs: ReportRefs) -> Wish
                 else f"leave out --{name}: the selection was made without it",
             )
     return wishes
+
+
+def _previous(selection: Artifact, rows: Rows, refs: ReportRefs) -> Previous | None:
+    """Return the previous selection, if it is the one that the selection was compared with."""
+    expected = selection.meta["inputs"].get("previous")
+    found = None if refs.previous is None else read_previous(refs.previous, rows)
+    if (found.digest if found else None) != expected:
+        raise ArtifactError(
+            f"{selection.name}: was made with --previous, which is not known here"
+            if found is None
+            else f"{found.name}: is not the previous selection that {selection.name} was made with",
+            hint="name the selection that --previous named then"
+            if expected
+            else "leave out --previous: the selection was made without it",
+        )
+    return found
 
 
 def _shown(run: Run, rows: Rows, refs: ReportRefs) -> Excerpts | None:

@@ -19,6 +19,7 @@ from d2cli.files.inputs import (
     refuse_known_source,
     rows_like,
 )
+from d2cli.files.previous import Previous
 from d2cli.files.remote import Place, as_place, place_beside
 from d2cli.files.reports import report_of, shown_rows, with_texts
 from d2cli.files.stages import (
@@ -30,6 +31,7 @@ from d2cli.files.stages import (
     selection_table,
 )
 from d2cli.params import AUTO, ScoreParams, SelectParams
+from d2cli.pipeline.growth import figures_beside_previous, find_previous, keep_beside
 from d2cli.pipeline.pictures import draw
 from d2cli.pipeline.run import (
     COMPUTED,
@@ -42,7 +44,7 @@ from d2cli.pipeline.run import (
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.report import summarize
-from d2cli.stages.selection import Wishes, may_be_kept, select_coreset
+from d2cli.stages.selection import Selection, Wishes, may_be_kept, select_coreset
 
 
 @dataclass(frozen=True, eq=False)
@@ -71,14 +73,16 @@ class Selected:
         return None if self.figures is None else self.figures()
 
 
-def inputs_beside_scores(group: Labels | None, wishes: Wishes) -> dict[str, str]:
+def inputs_beside_scores(
+    group: Labels | None, wishes: Wishes, previous: Previous | None
+) -> dict[str, str]:
     """Return the digests of what a selection depends on beside graph and scores."""
     found = {"group": group.digest} if group else {}
     for name in ("include", "exclude"):
         rows = getattr(wishes, name)
         if len(rows):
             found[name] = digest_array(rows)
-    return found
+    return {**found, "previous": previous.digest} if previous else found
 
 
 @dataclass(frozen=True, eq=False)
@@ -91,29 +95,34 @@ class Pick:
     group: Labels | None
     wishes: Wishes
     shown: Excerpts | None = None
+    previous: Previous | None = None
 
     @property
     def inputs(self) -> dict[str, str]:
         """Digests of the inputs."""
         found = {"graph": self.graph.digest, "scores": self.scores.digest}
-        return {**found, **inputs_beside_scores(self.group, self.wishes)}
+        return {**found, **inputs_beside_scores(self.group, self.wishes, self.previous)}
 
     @property
     def key(self) -> str:
         """What the selection depends on."""
         return stage_key("selection", STAGE_VERSIONS["selection"], asdict(self.params), self.inputs)
 
-    def make(self, on_progress: Progress = no_progress) -> Artifact:
-        """Select and seal."""
-        scores = scores_of(self.scores)
-        selection = select_coreset(
+    def select(self, params: SelectParams, on_progress: Progress = no_progress) -> Selection:
+        """Select with some parameters."""
+        return select_coreset(
             graph_of(self.graph),
-            scores,
-            self.params,
+            scores_of(self.scores),
+            params,
             groups=self.group.groups if self.group else None,
             wishes=self.wishes,
+            previous=self.previous.rows if self.previous else None,
             on_progress=on_progress,
         )
+
+    def make(self, on_progress: Progress = no_progress) -> Artifact:
+        """Select and seal."""
+        scores, selection = scores_of(self.scores), self.select(self.params, on_progress)
         labels = self.group.values if self.group else None
         artifact = seal(
             "selection",
@@ -128,17 +137,29 @@ class Pick:
     def report(self, run: Run, selection: Artifact) -> dict[str, Any]:
         """Compute the report of a selection made from this."""
         graph, scores = graph_of(self.graph), scores_of(self.scores)
+        made = selection_of(selection, self.group.values if self.group else None)
+        candidate = may_be_kept(scores.pool, self.wishes)
         figures = summarize(
             graph,
             scores,
-            selection_of(selection, self.group.values if self.group else None),
-            candidate=may_be_kept(scores.pool, self.wishes),
+            made,
+            candidate=candidate,
             n_included=len(self.wishes.include),
             n_excluded=len(self.wishes.exclude),
             kernel=self.params.kernel,
             score_kernel=self.scores.meta["parameters"]["kernel"],
             seed=self.params.seed,
         )
+        if self.previous is not None:
+            figures["previous"] = figures_beside_previous(
+                self.previous,
+                graph,
+                scores.difficulty,
+                made.kept,
+                candidate,
+                self.params.max_changes,
+                lambda: self.select(replace(self.params, max_changes=None)),
+            )
         report = report_of(figures, self.graph, self.scores, selection, run.stages)
         if self.shown is None:
             return report
@@ -156,6 +177,8 @@ def run_select(
     group: str | None = None,
     include: str | None = None,
     exclude: str | None = None,
+    previous: str | None = None,
+    beside_included: bool = False,
     id_: str | None = None,
     show: str | None = None,
     targets: Targets,
@@ -181,6 +204,10 @@ def run_select(
         COLREFs.
     include, exclude : str, optional
         Lists of ids or rows.
+    previous : str, optional
+        An earlier selection, for ``max_changes`` and the report.
+    beside_included : bool
+        The included rows come on top of ``keep``.
     show : str, optional
         COLREF of texts or image paths for the report.
     targets : Targets
@@ -192,22 +219,26 @@ def run_select(
     check_show(show, targets)
     scores = read_artifact(scores_ref, "scores")
     graph, found_at = _graph_of_scores(scores, scores_ref, graph_ref)
+    rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
+    wishes = read_wishes(run.sources, include, exclude, rows)
+    if beside_included:
+        given = {**given, "keep": keep_beside(given["keep"], include, wishes)}
     if settings is not None:
         from d2cli.pipeline.settings import settings_for_select
 
         given = settings_for_select(run, settings, given, preset, graph, scores)
     params = _inherit(scores, given, preset)
     params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
-    rows = rows_like(scores.name, scores.table.num_rows, ids_of(scores), id_)
     pick = Pick(
         graph,
         scores,
         params,
         read_group(run.sources, group, rows) if group else None,
-        read_wishes(run.sources, include, exclude, rows),
+        wishes,
         find_excerpts(run.sources, show, rows, None) if show else None,
+        find_previous(previous, params.max_changes, rows),
     )
-    targets.check_places(run, scores_ref, found_at)
+    targets.check_places(run, scores_ref, found_at, previous)
     if targets.file is not None:
         refuse_known_source(targets.file, (graph, scores))
     _note_other_rate(run, scores, params)

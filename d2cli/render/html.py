@@ -17,6 +17,7 @@ from d2cli.render.html_style import STYLE
 from d2cli.render.svg import safe
 from d2cli.render.wording import (
     EXAMPLES,
+    beside_previous,
     beside_random,
     direction_text,
     fate_of,
@@ -24,6 +25,7 @@ from d2cli.render.wording import (
     name_of,
     number,
     percent,
+    previous_lines,
     random_text,
     recall_text,
     shorten,
@@ -65,6 +67,7 @@ def to_html(report: dict[str, Any], pictures: Pictures = NO_PICTURES) -> str:
     body = [
         _headline(report),
         section("Beside random", _beside_random(report)),
+        section("Beside the previous selection", _beside_previous(report)),
         section("Difficulty", difficulty_section(report)),
         section("Picks", picks_section(report)),
         section("Map of the embedding", map_section(pictures.map)),
@@ -158,6 +161,22 @@ def _beside_random(report: dict[str, Any]) -> str:
             rows,
             text=(0, 3),
         )
+    )
+
+
+def _beside_previous(report: dict[str, Any]) -> str:
+    if report.get("previous") is None:
+        return ""
+    rows = [
+        (f'<span class="in">{what.strip()}</span>' if what.startswith(" ") else what, ours, other)
+        for what, ours, other in beside_previous(report)
+    ]
+    lines = "".join(f"<li>{safe(line)}</li>" for line in previous_lines(report))
+    return f'<ul class="facts">{lines}</ul>\n' + table(
+        "The selection and the full re-selection",
+        ("figure", safe(method_of(report)), "re-selected"),
+        rows,
+        text=(0,),
     )
 
 

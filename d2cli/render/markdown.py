@@ -6,6 +6,7 @@ from typing import Any
 
 from d2cli.render.wording import (
     EXAMPLES,
+    beside_previous,
     beside_random,
     direction_text,
     fate_of,
@@ -13,6 +14,7 @@ from d2cli.render.wording import (
     name_of,
     number,
     percent,
+    previous_lines,
     printable,
     random_text,
     recall_text,
@@ -53,6 +55,7 @@ def to_markdown(report: dict[str, Any]) -> str:
             for what, ours, theirs in beside_random(report)
         ),
         "",
+        *_previous_table(report),
         "## Difficulty",
         "",
         *_quantile_table(report["difficulty"]),
@@ -102,6 +105,24 @@ def _short_direction(report: dict[str, Any]) -> str:
     name = report["difficulty"]["name"]
     cut = {**report["difficulty"], "name": name and shorten(name)}
     return direction_text({"difficulty": cut})
+
+
+def _previous_table(report: dict[str, Any]) -> list[str]:
+    if report.get("previous") is None:
+        return []
+    return [
+        "## Beside the previous selection",
+        "",
+        *(f"- {line}" for line in previous_lines(report)),
+        "",
+        f"| | {method_of(report)} | re-selected |",
+        "|---|--:|--:|",
+        *(
+            f"| {what.strip()} | {ours} | {other} |"
+            for what, ours, other in beside_previous(report)
+        ),
+        "",
+    ]
 
 
 def _quantile_table(difficulty: dict[str, Any]) -> list[str]:

@@ -47,17 +47,76 @@ def shortened(value: Any) -> Any:  # noqa: ANN401
 
 def beside_random(report: dict[str, Any]) -> list[tuple[str, str, str]]:
     """Return the figures that a selection and random ones share: what, selection, random."""
-    ours, theirs = report["coverage"], report["random"]["coverage"]
-    harder, other = report["difficulty"]["kept"], report["random"]["difficulty"]
-    rows = [("difficulty of kept rows, mean", number(harder["mean"]), number(other.get("mean")))]
-    for name, what, show in (
-        ("dropped_covered", "dropped rows with a kept neighbor", percent),
-        ("dropped_distance", "  mean distance to the nearest one", number),
-        ("kept_touching", "kept rows with a kept neighbor", percent),
-        ("kept_distance", "  mean distance to the nearest one", number),
-    ):
-        rows.append((what, show(ours[name]), show(theirs[name])))
-    return rows
+    ours, theirs = _quality(report), _quality_of(report["random"])
+    return [(what, value, other) for (what, value), (_, other) in zip(ours, theirs, strict=True)]
+
+
+def _quality(report: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures of a report's selection that others have, too."""
+    of = {"coverage": report["coverage"], "difficulty": report["difficulty"]["kept"]}
+    return _quality_of(of)
+
+
+def _quality_of(part: dict[str, Any]) -> list[tuple[str, str]]:
+    """Return the figures of "coverage" and of the difficulty of kept rows."""
+    coverage = part["coverage"]
+    return [
+        ("difficulty of kept rows, mean", number(part["difficulty"].get("mean"))),
+        ("dropped rows with a kept neighbor", percent(coverage["dropped_covered"])),
+        ("  mean distance to the nearest one", number(coverage["dropped_distance"])),
+        ("kept rows with a kept neighbor", percent(coverage["kept_touching"])),
+        ("  mean distance to the nearest one", number(coverage["kept_distance"])),
+    ]
+
+
+def reselected(report: dict[str, Any]) -> list[str]:
+    """Return the figures of `beside_random` of the full re-selection; none without a limit."""
+    previous = report.get("previous")
+    if previous is None or previous["max_changes"] is None:
+        return []
+    return [value for _, value in _quality_of(previous["reselection"])]
+
+
+def beside_previous(report: dict[str, Any]) -> list[tuple[str, str, str]]:
+    """Return counts and figures of a selection and of the full re-selection: what, both values."""
+    previous = report["previous"]
+    other = previous["reselection"]
+    counts = [
+        ("previous rows kept", "kept"),
+        ("previous rows dropped (changes)", "changes"),
+        ("newcomers", "newcomers"),
+    ]
+    rows = [(what, f"{previous[name]:,}", f"{other[name]:,}") for what, name in counts]
+    quality = zip(_quality(report), _quality_of(other), strict=True)
+    return [*rows, *((what, value, of_other) for (what, value), (_, of_other) in quality)]
+
+
+def previous_lines(report: dict[str, Any]) -> list[str]:
+    """Return a sentence on the previous selection and one on the full re-selection.
+
+    None without a previous selection, the first alone without a limit on changes.
+    """
+    previous = report.get("previous")
+    if previous is None:
+        return []
+    most, other = previous["max_changes"], previous["reselection"]
+    allowed = "" if most is None else f" (at most {most:,})"
+    gone = f"; {previous['gone']:,} gone" if previous["gone"] else ""
+    lines = [
+        f"previous: {_of_previous(previous, previous)}{allowed}, {previous['newcomers']:,} "
+        f"newcomers{gone}"
+    ]
+    if most is not None:
+        lines.append(
+            f"full re-selection: {_of_previous(previous, other)}, {other['newcomers']:,} "
+            f"newcomers; {other['common']:,} rows in common"
+        )
+    return lines
+
+
+def _of_previous(previous: dict[str, Any], counts: dict[str, Any]) -> str:
+    changes = "1 change" if counts["changes"] == 1 else f"{counts['changes']:,} changes"
+    return f"{counts['kept']:,} of {previous['rows']:,} rows kept, {changes}"
 
 
 def method_of(report: dict[str, Any]) -> str:

@@ -300,6 +300,7 @@ def write_artifacts(folder: Path) -> list[Subject]:
         "export {} --source t/plain.parquet -o out/weights.npy --format weights --graph a/graph.parquet",  # noqa: E501
         "diff {} a/kept.parquet",
         f"select a/scores.parquet --include {{}} {PICK}",
+        f"select a/scores.parquet --previous {{}} --max-changes 9999 {PICK}",
     )
 
     def of(name: str, path: str, commands: tuple[str, ...]) -> Subject:
