@@ -4,6 +4,7 @@ They compute what the command line computes, bit for bit, but read and write no 
 """
 
 import os
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -11,6 +12,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from d2cli.errors import InputError
 from d2cli.params import (
+    AUTO,
     PROBE,
     Auto,
     Backend,
@@ -27,7 +29,7 @@ from d2cli.stages.groups import Groups, group_by
 from d2cli.stages.held_out import score_by_probe
 from d2cli.stages.score import Scores, score_rows
 from d2cli.stages.selection import Selection, Wishes, select_coreset
-from d2cli.stages.vectors import as_vectors
+from d2cli.stages.vectors import as_searchable, as_vectors
 
 
 def graph(
@@ -39,6 +41,7 @@ def graph(
     recall: float = 0.95,
     within: ArrayLike | None = None,
     seed: int = 0,
+    shrinkage: float | Auto = AUTO,
     n_threads: int | None = None,
 ) -> KnnGraph:
     """Find the nearest neighbours of every row.
@@ -46,8 +49,8 @@ def graph(
     Parameters
     ----------
     vectors : array of numbers, shape (n, d)
-        Finite; not zero under "cosine".
-    n_neighbors, metric, backend, recall, seed
+        Finite; not zero under "cosine", of one length under "ip", packed uint8 under "hamming".
+    n_neighbors, metric, backend, recall, seed, shrinkage
         See `d2cli.params.GraphParams`.
     within : array, shape (n,), optional
         Neighbours are searched among rows with the same label.
@@ -62,20 +65,25 @@ def graph(
     Raises
     ------
     InputError
-        If a row is not finite, or zero under "cosine", or labels do not fit the rows.
+        If a row is not finite or not fit for the metric, or labels do not fit the rows.
     ParameterError
         If a parameter is out of range.
     """
     params = GraphParams(
-        n_neighbors=n_neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+        n_neighbors=n_neighbors,
+        metric=metric,
+        backend=backend,
+        recall=recall,
+        seed=seed,
+        shrinkage=shrinkage,
     )
-    checked = as_vectors(vectors, metric)
-    return build_graph(
-        checked,
-        params,
-        groups=_groups(within, len(checked)),
-        n_threads=n_threads or os.cpu_count() or 1,
+    threads = n_threads or os.cpu_count() or 1
+    checked, whitening = as_searchable(
+        vectors, metric, shrinkage=shrinkage, seed=seed, n_threads=threads
     )
+    groups = _groups(within, len(checked))
+    found = build_graph(checked, params, groups=groups, n_threads=threads)
+    return replace(found, whitening=whitening)
 
 
 def score(
@@ -106,7 +114,7 @@ def score(
         What ``prune_hardest`` cuts within.
     vectors, labels : arrays, shape (n, d) and (n,), optional
         What ``prune_hardest="probe"`` sees and predicts; both are needed for it, and a rate.
-    metric : {"l2", "cosine"}
+    metric : {"l2", "cosine", ...}
         The one the graph was built with: "cosine" shows the probe unit vectors.
     n_threads : int, optional
         All processors if left out; does not change the result.
@@ -127,7 +135,7 @@ def score(
         turned = orient(difficulty, harder, shift=chosen.shift)
     if chosen.prune_hardest != PROBE or vectors is None or labels is None:
         return score_rows(graph, turned, chosen, groups=_groups(group, graph.n_samples))
-    seen = as_vectors(vectors, metric)
+    seen = as_vectors(vectors, metric, whitening=graph.whitening)
     if len(seen) != graph.n_samples:
         raise InputError(f"{len(seen):,} vectors for {graph.n_samples:,} rows of the graph")
     return score_by_probe(
@@ -202,6 +210,7 @@ def prune(
     max_changes: int | None = None,
     n_neighbors: int = 10,
     metric: Metric = "l2",
+    shrinkage: float | Auto = AUTO,
     n_threads: int | None = None,
 ) -> NDArray[np.int64]:
     """Run all three stages with their defaults.
@@ -214,7 +223,7 @@ def prune(
         Fraction removed, or rows kept; one of them.
     prune_hardest : float or "auto"
         Cutoff. The commands use "auto" where a column is called aum or margin; arrays have no name.
-    harder, preset, group, within, previous, max_changes, n_neighbors, metric, n_threads
+    harder, preset, group, within, previous, max_changes, n_neighbors, metric, shrinkage, n_threads
         As in `graph`, `score` and `select`.
 
     Returns
@@ -223,7 +232,12 @@ def prune(
         Rows kept, in the order they were picked.
     """
     neighbors = graph(
-        vectors, n_neighbors=n_neighbors, metric=metric, within=within, n_threads=n_threads
+        vectors,
+        n_neighbors=n_neighbors,
+        metric=metric,
+        shrinkage=shrinkage,
+        within=within,
+        n_threads=n_threads,
     )
     budget = SelectParams(rate=rate, keep=keep)
     scores = score(

@@ -66,6 +66,7 @@ def graph(
     id_: opt.Id = None,
     neighbors: opt.Neighbors = opt.K,
     metric: opt.MetricOption = opt.METRIC,
+    shrinkage: opt.Shrinkage = opt.SHRINKAGE,
     backend: opt.BackendOption = opt.BACKEND,
     recall: opt.Recall = opt.RECALL,
     within: opt.Within = None,
@@ -89,7 +90,12 @@ def graph(
     from d2cli import commands
 
     params = GraphParams(
-        n_neighbors=neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+        n_neighbors=neighbors,
+        metric=metric,
+        backend=backend,
+        recall=recall,
+        seed=seed,
+        shrinkage=opt.fraction_or_auto("shrinkage", shrinkage),
     )
     commands.graph(
         source,
@@ -279,6 +285,7 @@ def prune(
     ties: opt.TiesOption = None,
     neighbors: opt.Neighbors = opt.K,
     metric: opt.MetricOption = opt.METRIC,
+    shrinkage: opt.Shrinkage = opt.SHRINKAGE,
     backend: opt.BackendOption = opt.BACKEND,
     recall: opt.Recall = opt.RECALL,
     seed: opt.Seed = opt.SEED,
@@ -326,7 +333,12 @@ def prune(
     commands.prune(
         source,
         GraphParams(
-            n_neighbors=neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+            n_neighbors=neighbors,
+            metric=metric,
+            backend=backend,
+            recall=recall,
+            seed=seed,
+            shrinkage=opt.fraction_or_auto("shrinkage", shrinkage),
         ),
         ScoreParams.from_preset(
             preset or "default",

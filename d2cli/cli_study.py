@@ -81,6 +81,7 @@ def compare(
     ties: opt.TiesOption = None,
     neighbors: opt.Neighbors = opt.K,
     metric: opt.MetricOption = opt.METRIC,
+    shrinkage: opt.Shrinkage = opt.SHRINKAGE,
     backend: opt.BackendOption = opt.BACKEND,
     recall: opt.Recall = opt.RECALL,
     seed: opt.Seed = opt.SEED,
@@ -115,7 +116,12 @@ def compare(
         source,
         commands.compare_params(study.numbers("rates", rates), study.words(methods), seeds),
         GraphParams(
-            n_neighbors=neighbors, metric=metric, backend=backend, recall=recall, seed=seed
+            n_neighbors=neighbors,
+            metric=metric,
+            backend=backend,
+            recall=recall,
+            seed=seed,
+            shrinkage=opt.fraction_or_auto("shrinkage", shrinkage),
         ),
         ScoreParams.from_preset(
             preset or "default",

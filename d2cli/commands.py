@@ -90,9 +90,17 @@ def _print_json(value: Any) -> None:  # noqa: ANN401
     write_stdout((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
+def without_map(meta: dict[str, Any]) -> dict[str, Any]:
+    """Return metadata to be looked at: without the numbers of a whitening, often millions."""
+    if "whitening" not in meta["results"]:
+        return meta
+    fitted = {name: value for name, value in meta["results"]["whitening"].items() if name != "map"}
+    return {**meta, "results": {**meta["results"], "whitening": fitted}}
+
+
 def _finish(artifact: Artifact, as_json: bool) -> None:
     if as_json:
-        _print_json(artifact.meta)
+        _print_json(without_map(artifact.meta))
 
 
 def graph(

@@ -94,6 +94,12 @@ def number_or_auto(option: str, text: str | None) -> float | Auto | None:
         raise ParameterError(f"{option} is '{text}', expected a number or auto") from error
 
 
+def fraction_or_auto(option: str, text: str) -> float | Auto:
+    """As `number_or_auto`, of an option that has a value in any case."""
+    found = number_or_auto(option, text)
+    return AUTO if found is None else found
+
+
 def max_memory(text: str | None) -> int | None:
     """Read the value of --max-memory as bytes."""
     return None if text is None else parse_size("max-memory", text)
@@ -201,7 +207,22 @@ Neighbors = Annotated[
     int, typer.Option("--neighbors", "-k", help="Neighbors stored a row, itself excluded.")
 ]
 MetricOption = Annotated[
-    Metric, typer.Option("--metric", help="cosine is l2 between unit vectors, 0 to 2.")
+    Metric,
+    typer.Option(
+        "--metric",
+        help="cosine: l2 between unit vectors, 0 to 2. ip: inner product, of rows of one length. "
+        "l1: exact search only. mahalanobis: l2 of whitened vectors. hamming: bits that differ "
+        "between packed codes (uint8).",
+    ),
+]
+Shrinkage = Annotated[
+    str,
+    typer.Option(
+        metavar="NUMBER|auto",
+        autocompletion=one_of(AUTO),
+        help="For --metric mahalanobis: weight of the identity in the covariance, 0 to 1. auto: by "
+        "the formula of Ledoit and Wolf.",
+    ),
 ]
 BackendOption = Annotated[
     Backend,
@@ -511,6 +532,7 @@ SettingsFile = Annotated[
 ]
 
 K, METRIC, BACKEND = _graph.n_neighbors, _graph.metric, _graph.backend
+SHRINKAGE = str(_graph.shrinkage)
 RECALL, SEED = _graph.recall, _graph.seed
 ROUNDS, BALANCE = _score.rounds, _select.balance
 METHOD = _select.method

@@ -184,7 +184,10 @@ NeighborsList = Annotated[
 MetricList = Annotated[
     str,
     typer.Option(
-        "--metric", metavar="LIST", autocompletion=list_of(*get_args(Metric)), help="l2, cosine."
+        "--metric",
+        metavar="LIST",
+        autocompletion=list_of(*get_args(Metric)),
+        help="As in `d2 graph`; l2 is the default beside which others stand.",
     ),
 ]
 GammaForwardList = Annotated[

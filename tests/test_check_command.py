@@ -289,7 +289,7 @@ def test_what_cannot_be_read_fails_its_check_and_the_rest_goes_on(good, d2, more
         (["data.parquet", "-k", "5,x"], 2, "neighbors is '5,x'"),
         (["data.parquet", "-k", "0"], 2, "neighbors is 0"),
         (["data.parquet", "--rate", "90"], 2, "--rate 0.9"),
-        (["data.parquet", "--metric", "l1"], 2, "'l1'"),
+        (["data.parquet", "--metric", "l3"], 2, "'l3'"),
         (["data.parquet", "--seed", "-1"], 2, "seed is -1"),
         (["data.parquet", "--max-memory", "lots"], 2, "max-memory is 'lots'"),
     ],

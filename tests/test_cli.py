@@ -350,7 +350,7 @@ def test_a_full_device_is_exit_5(table, shell):
         (["--difficulty", "aum", "--rate", 0.5, "--gamma-reverse", "x"], 2, ["'x'", "auto"]),
         (["--difficulty", "aum", "--rate", 0.5, "--gamma-reverse", -1], 2, ["gamma-reverse is -1"]),
         (["--difficulty", "aum", "--rate", 0.5, "--bandwidth", 0], 2, ["bandwidth is 0"]),
-        (["--difficulty", "aum", "--rate", 0.5, "--metric", "ip"], 2, ["--metric", "cosine"]),
+        (["--difficulty", "aum", "--rate", 0.5, "--metric", "l3"], 2, ["--metric", "cosine"]),
         (["--difficulty", "aum", "--rate", 0.5, "--prune-hardest", 0.9], 2, ["only 9 may be"]),
         (["--difficulty", "aum", "--rate", 0.5, "-o", "k.pdf"], 2, ["k.pdf", ".jsonl"]),
         (["--difficulty", "aum", "--rate", 0.5, "--report", "r.pdf"], 2, ["r.pdf", ".md"]),

@@ -242,7 +242,14 @@ def test_values_that_are_no_columns():
     assert offered("graph", "x.npy", "--id", typed="no") == ["none"]
     assert offered("compare", "x", "--methods", typed="d2,cc") == ["d2,ccs"]
     assert offered("compare", "x", "--methods", typed="d2,d") == []
-    assert offered("sweep", "x", "--metric") == ["l2", "cosine"]
+    assert offered("sweep", "x", "--metric") == [
+        "l2",
+        "cosine",
+        "ip",
+        "l1",
+        "mahalanobis",
+        "hamming",
+    ]
     assert offered("--version") == list(typer.main.get_command(app).commands)
 
 

@@ -49,11 +49,11 @@ class ColumnRef:
         return next(filter(None, names), "values")
 
 
-def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> NDArray[Any]:
+def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY, *, packed: bool = False) -> NDArray[Any]:
     """Read embeddings (n, d).
 
     Tables fill one array of the room, batch by batch; an array comes as it is stored, an NPY file
-    mapped and not read.
+    mapped and not read. ``packed`` leaves uint8 of tables as they are: codes, not numbers.
 
     Raises
     ------
@@ -74,7 +74,7 @@ def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> NDArray[Any]:
         if block is not None:
             if rows is None:
                 shape = (ref.source.n_rows, block.shape[1])
-                kind = vector_type(block.dtype)
+                kind = stored_type(block.dtype, packed=packed)
                 if not room.on_disk:
                     row_bytes = shape[1] * np.dtype(kind).itemsize
                     memory.require_rows(ref.where, "read the vectors", shape[0], row_bytes)
@@ -86,6 +86,11 @@ def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> NDArray[Any]:
     if rows is None:
         raise InputError(f"{ref.where}: holds no rows", hint="expected at least one")
     return rows.finish()
+
+
+def stored_type(dtype: np.dtype[Any], *, packed: bool) -> type[np.generic]:
+    """Return the type of the array that vectors of a table are read into."""
+    return np.uint8 if packed and dtype == np.uint8 else vector_type(dtype)
 
 
 class VectorDefects:

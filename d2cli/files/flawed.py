@@ -8,7 +8,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError
-from d2cli.files.columns import ColumnRef, VectorDefects
+from d2cli.files.columns import ColumnRef, VectorDefects, stored_type
 from d2cli.files.damage import reading
 from d2cli.stages.defects import Defect
 from d2cli.stages.room import IN_MEMORY, Room, Rows
@@ -66,10 +66,13 @@ class FlawedVectors:
         return ~(self.null | self.ragged | self.gap)
 
 
-def read_flawed_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> FlawedVectors:
+def read_flawed_vectors(
+    ref: ColumnRef, room: Room = IN_MEMORY, *, packed: bool = False
+) -> FlawedVectors:
     """Read embeddings (n, d), and mark the rows that are none.
 
-    The width is that of most rows of the first batch with any; memory is that of `read_vectors`.
+    The width is that of most rows of the first batch with any; memory and ``packed`` are
+    those of `read_vectors`.
 
     Raises
     ------
@@ -99,7 +102,10 @@ def read_flawed_vectors(ref: ColumnRef, room: Room = IN_MEMORY) -> FlawedVectors
             waiting += len(batch)
         else:
             if rows is None:
-                rows = room.rows((n_rows, block.shape[1]), vector_type(block.dtype))
+                kind = stored_type(
+                    np.dtype(values.type.value_type.to_pandas_dtype()), packed=packed
+                )
+                rows = room.rows((n_rows, block.shape[1]), kind)
                 rows.append(np.ones((waiting, block.shape[1]), dtype=block.dtype))
             rows.append(block)
         start += len(batch)

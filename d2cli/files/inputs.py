@@ -105,9 +105,9 @@ class FoundEmbedding:
     matched: NDArray[np.int64] | None
     within: Labels | None
 
-    def read(self, room: Room = IN_MEMORY) -> Embedding:
-        """Read the vectors into a room."""
-        vectors = read_vectors(self.ref, room)
+    def read(self, room: Room = IN_MEMORY, *, packed: bool = False) -> Embedding:
+        """Read the vectors into a room; ``packed`` codes stay uint8."""
+        vectors = read_vectors(self.ref, room, packed=packed)
         if self.matched is not None:
             vectors = _take(vectors, self.matched, room)
         digests = {"vectors": digest_array(vectors, room)}
@@ -131,10 +131,17 @@ def _take(vectors: NDArray[Any], rows: NDArray[np.int64], room: Room) -> NDArray
 
 
 def read_embedding(
-    sources: Sources, source: str, *, embedding: str | None, id_: str | None, within: str | None
+    sources: Sources,
+    source: str,
+    *,
+    embedding: str | None,
+    id_: str | None,
+    within: str | None,
+    packed: bool = False,
 ) -> Embedding:
     """Read vectors, ids and the groups to search within; see `find_embedding`."""
-    return find_embedding(sources, source, embedding=embedding, id_=id_, within=within).read()
+    found = find_embedding(sources, source, embedding=embedding, id_=id_, within=within)
+    return found.read(packed=packed)
 
 
 def find_embedding(
@@ -165,10 +172,12 @@ def find_embedding(
     return FoundEmbedding(ref, header, rows, matched, labels)
 
 
-def read_vectors_of(sources: Sources, text: str, rows: Rows) -> tuple[str, NDArray[Any]]:
+def read_vectors_of(
+    sources: Sources, text: str, rows: Rows, *, packed: bool = False
+) -> tuple[str, NDArray[Any]]:
     """Read vectors (n, d) of rows that are known; return where they are as well."""
     ref = resolve(text, "embedding", sources, rows.source)
-    vectors = read_vectors(ref)
+    vectors = read_vectors(ref, packed=packed)
     matched = rows.rows_of(ref, len(vectors))
     return ref.where, vectors if matched is None else vectors[matched]
 
@@ -276,7 +285,8 @@ def refuse_known_source(path: Place, artifacts: Iterable[Artifact]) -> None:
     except InputError:
         return  # not readable as a source, so not one
     for column in source.columns.values():
-        made = known.get(_digest_of(ColumnRef(source, column)) or "")
+        digests = (_digest_of(ColumnRef(source, column), packed=way) for way in (False, True))
+        made = next((known[digest] for digest in digests if digest in known), None)
         if made:
             raise ParameterError(
                 f"{path}: holds data that {made} was made from, and would be destroyed",
@@ -284,11 +294,13 @@ def refuse_known_source(path: Place, artifacts: Iterable[Artifact]) -> None:
             )
 
 
-def _digest_of(ref: ColumnRef) -> str | None:
+def _digest_of(ref: ColumnRef, *, packed: bool) -> str | None:
     """Return the digest of a column as a stage would have read it; None if none could."""
     try:
         if ref.column.kind == "vectors":
-            return digest_array(read_vectors(ref))
+            if packed and ref.source.header(ref.column.name).dtype != np.uint8:
+                return None  # read in one way only
+            return digest_array(read_vectors(ref, packed=packed))
         if ref.column.kind == "numbers":
             return digest_array(read_numbers(ref).astype(np.float64))
     except InputError:  # such as a null: no artifact was made from this column

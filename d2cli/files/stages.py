@@ -1,5 +1,6 @@
 """Between stage results and artifacts: which columns and metadata each has."""
 
+import base64
 from dataclasses import asdict
 from functools import lru_cache
 from typing import Any
@@ -18,6 +19,7 @@ from d2cli.stages.graph import KnnGraph
 from d2cli.stages.recall import Recall
 from d2cli.stages.score import Scores
 from d2cli.stages.selection import Selection
+from d2cli.stages.whitening import Whitening
 
 
 def _lists(values: NDArray[Any]) -> pa.Array:
@@ -69,13 +71,35 @@ def graph_table(graph: KnnGraph, ids: pa.Array | None, within: pa.Array | None) 
 
 def graph_results(graph: KnnGraph) -> dict[str, Any]:
     """Return what is known about a graph beside its columns."""
-    return {
+    found = {
         "backend": graph.backend,
         "recall": asdict(graph.recall),
         "ef_search": graph.ef_search,
         "probes": graph.probes,
         "duplicates": graph.n_duplicates,
     }
+    if graph.whitening is not None:
+        found["whitening"] = _whitening_results(graph.whitening)
+    return found
+
+
+def _whitening_results(whitening: Whitening) -> dict[str, Any]:
+    """Return a whitening as JSON values; ``map`` is its mean and the rows of its triangle."""
+    triangle = whitening.factor[np.tril_indices(len(whitening.mean))]
+    values = np.concatenate([whitening.mean, triangle]).astype("<f8")
+    return {
+        "shrinkage": whitening.shrinkage,
+        "sample_size": whitening.sample_size,
+        "map": base64.b64encode(values.tobytes()).decode("ascii"),
+    }
+
+
+def _whitening_of(results: dict[str, Any], dim: int) -> Whitening:
+    """Return the whitening that results hold."""
+    values = np.frombuffer(base64.b64decode(results["map"]), dtype="<f8").astype(np.float64)
+    factor = np.zeros((dim, dim))
+    factor[np.tril_indices(dim)] = values[dim:]
+    return Whitening(values[:dim], factor, results["shrinkage"], results["sample_size"])
 
 
 @lru_cache(maxsize=2)  # so that the undirected union, which the graph keeps, is made once
@@ -103,6 +127,7 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         results["ef_search"],
         results["duplicates"],
         results.get("probes", 0),
+        _whitening_of(results["whitening"], results["dim"]) if "whitening" in results else None,
     )
 
 

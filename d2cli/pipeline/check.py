@@ -26,7 +26,7 @@ from d2cli.stages import class_checks, difficulty_checks, geometry_checks, neigh
 from d2cli.stages.difficulty import MARGINS, known_direction
 from d2cli.stages.groups import Groups
 from d2cli.stages.soundness import Survey, check_values, sound_vectors, survey_vectors
-from d2cli.stages.space import SearchSpace, build_space, distinct_rows
+from d2cli.stages.space import Measure, SearchSpace, build_space, distinct_rows
 from d2cli.stages.verdicts import (
     Check,
     LeftOut,
@@ -48,7 +48,8 @@ class CheckParams:
     neighbors : tuple of int
         Every k that a plan is wanted for. Neighbourhoods are looked at with 10 if it is among
         them, else with the first.
-    metric : {"l2", "cosine"}
+    metric : {"l2", "cosine", ...}
+        Mahalanobis with the default shrinkage.
     rate : float or None
         Pruning rate.
     seed : int
@@ -182,19 +183,21 @@ def _run_check(
     with memory.within(limit):
         plans = plan_each(run, data, map(params.graph, params.neighbors))
     found.checks.append(check_of_ids)
-    flawed = read_flawed_vectors(data.ref, run.room)
+    codes = params.metric == "hamming"
+    flawed = read_flawed_vectors(data.ref, run.room, packed=codes)
     _check_rows(found, flawed)
     rows = _rows_of_source(data, len(flawed.vectors))
     survey = survey_vectors(
         flawed.vectors,
         flawed.sound & (rows >= 0),
+        metric=params.metric,
         room=run.room,
         n_threads=run.n_threads,
         on_progress=run.on_progress,
     )
     found.checks += check_values(survey, data.header.dtype, params.metric)
     groups = _check_labels(run, found, labels, data.rows, params.rate)
-    cloud = _lay_out(run, flawed, survey, rows, params.metric)
+    cloud = _lay_out(run, found, flawed, survey, rows, params)
     if cloud is None:
         names = ("exact-duplicates", "constant-axes", "effective-rank", "norm-spread")
         found.leave_out("no row is fit to be searched", *names)
@@ -268,22 +271,37 @@ def _check_rows(found: Findings, flawed: FlawedVectors) -> None:
 
 
 def _lay_out(
-    run: Run, flawed: FlawedVectors, survey: Survey, rows: NDArray[np.int64], metric: Metric
+    run: Run,
+    found: Findings,
+    flawed: FlawedVectors,
+    survey: Survey,
+    rows: NDArray[np.int64],
+    params: CheckParams,
 ) -> Cloud | None:
-    """Return the sound rows, ready to be searched; None if there are none."""
+    """Return the sound rows, ready to be searched, codes as bits; None if there are none.
+
+    Check the metrics that ask more of vectors than sound rows.
+    """
+    metric = params.metric
     sound = flawed.sound & (rows >= 0) & ~survey.refused(metric)
     usable = np.flatnonzero(sound)
     if not len(usable):
         return None
-    try:
-        vectors = sound_vectors(flawed.vectors, sound, metric, room=run.room)
-    except InputError:  # all values are too small, which a check has said
-        return None
     how: dict[str, Any] = {"n_threads": run.n_threads, "room": run.room}
+    demanding = metric in ("ip", "mahalanobis", "hamming")
+    try:
+        vectors = sound_vectors(flawed.vectors, sound, metric, seed=params.seed, **how)
+    except InputError as error:  # else all values are too small, which a check has said
+        if demanding:
+            found.checks.append(failed("metric", error.message, error.hint))
+        return None
+    if demanding:
+        found.checks.append(passed("metric", f"the vectors are fit for {metric}"))
     places, indptr, members = distinct_rows(vectors, usable, **how)
     leaders = np.empty(len(usable), dtype=np.int32)
     leaders[members] = np.repeat(np.arange(len(places)), np.diff(indptr))
-    return Cloud(build_space(vectors, places, **how), usable, leaders, rows)
+    measure: Measure = "l1" if metric == "l1" else "l2"
+    return Cloud(build_space(vectors, places, measure=measure, **how), usable, leaders, rows)
 
 
 def _check_geometry(
@@ -291,8 +309,12 @@ def _check_geometry(
 ) -> None:
     directions = geometry_checks.count_directions(cloud.space, seed=params.seed)
     codes = None if groups is None else groups.codes[cloud.rows[cloud.sound]]
+    found.checks.append(geometry_checks.check_repeated(cloud.leaders, codes))
+    if params.metric == "hamming":
+        names = "constant-axes", "effective-rank", "norm-spread"
+        found.leave_out("packed codes are bits, not numbers", *names)
+        return
     found.checks += [
-        geometry_checks.check_repeated(cloud.leaders, codes),
         geometry_checks.check_axes(survey),
         geometry_checks.check_directions(directions, survey),
         geometry_checks.check_lengths(survey, params.metric, directions),

@@ -17,7 +17,6 @@ from d2cli.render.comparisons import render_comparison
 from d2cli.stages.comparison import Cell, conclude, summarize_cells
 from d2cli.stages.held_out import SettledTrials
 from d2cli.stages.trials import HOLD_OUT, Trials
-from d2cli.stages.vectors import as_vectors
 
 COMPARISON_VERSION = 1
 RANDOM_CUT = "random-cut"
@@ -117,6 +116,7 @@ def run_compare(
         id_=id_,
         within=within,
         group=group,
+        packed=graph_params.metric == "hamming",
     )
     oriented = contest.column.orient(shift=score_params.shift)
     at_a_rate = replace(score_params, rate=rates[0])
@@ -125,12 +125,14 @@ def run_compare(
     check_places(run, output, plot)
     folder = open_cache_folder(run, cache_dir)
     artifact = contest.graph(run, folder, graph_params)
+    graph = graph_of(artifact)
+    points, test_points = contest.points(graph_params.metric, graph.whitening)
     trials = Trials(
-        graph_of(artifact),
+        graph,
         oriented,
-        as_vectors(contest.data.vectors, graph_params.metric),
+        points,
         contest.classes,
-        contest.test_points(graph_params.metric),
+        test_points,
         contest.group.groups if contest.group else None,
         replace(score_params, prune_hardest=cut),
         select_given,
@@ -181,7 +183,7 @@ def run_compare(
         "classes": contest.classes.n_groups if contest.classes else 0,
         "seeds": params.seeds,
         "parameters": {
-            "graph": asdict(graph_params),
+            "graph": graph_params.recorded(),
             "score": {**asdict(trials.score_params), "difficulty": contest.column.name},
             "select": {**select_given, "preset": preset},
         },

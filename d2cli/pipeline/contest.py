@@ -24,13 +24,14 @@ from d2cli.files.memory import graph_bytes
 from d2cli.files.outputs import check_suffix
 from d2cli.files.publish import check_output
 from d2cli.files.remote import Place
-from d2cli.params import Auto, Direction, GraphParams, Probe, SelectParams
+from d2cli.params import Auto, Direction, GraphParams, Metric, Probe, SelectParams
 from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.planning import require_vectors
 from d2cli.pipeline.run import Run
 from d2cli.stages.groups import Groups
 from d2cli.stages.trials import HOLD_OUT, SUBSAMPLE
-from d2cli.stages.vectors import Vectors, as_vectors
+from d2cli.stages.vectors import Vectors, as_codes, as_vectors
+from d2cli.stages.whitening import Whitening
 
 COPIES = 3  # of the vectors: as they are searched, and what is trained on in float64
 
@@ -67,9 +68,17 @@ class Contest:
         """Return the graph of the rows, from the cache if it is there."""
         return cached_graph(run, folder, self.data, params)
 
-    def test_points(self, metric: str) -> tuple[Vectors, NDArray[np.int32]] | None:
-        """Return the test rows in the form that searches work on."""
-        return (as_vectors(self.tested[0], metric), self.tested[1]) if self.tested else None
+    def points(
+        self, metric: Metric, whitening: Whitening | None = None
+    ) -> tuple[Vectors, tuple[Vectors, NDArray[np.int32]] | None]:
+        """Return the rows, and the test rows, as a metric has them: what a probe sees."""
+        ours = as_vectors(self.data.vectors, metric, whitening=whitening)
+        if self.tested is None:
+            return ours, None
+        vectors, codes = self.tested
+        # Lengths of test rows are no matter to a graph that they are not in.
+        theirs = as_vectors(vectors, "l2" if metric == "ip" else metric, whitening=whitening)
+        return ours, (theirs, codes)
 
 
 def read_contest(
@@ -86,25 +95,31 @@ def read_contest(
     id_: str | None,
     within: str | None,
     group: str | None,
+    packed: bool = False,
 ) -> Contest:
-    """Read and check all inputs; the last parameters are COLREFs, as in `run_prune`."""
+    """Read and check all inputs; the last parameters are COLREFs, as in `run_prune`.
+
+    ``packed`` says that vectors are codes, eight bits to a uint8.
+    """
     for rate in rates:
         SelectParams(rate=rate)
     found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
     require_vectors(
         found,
         "read the vectors, build graphs and train on them",
-        copies=COPIES,
+        copies=COPIES * (8 if packed else 1),
         row_bytes=graph_bytes(1, n_neighbors),
         smaller="fewer rows or a smaller -k need less",
     )
-    data = found.read()
+    data = found.read(packed=packed)
     column = read_difficulty(run.sources, difficulty, data.rows, harder)
     target = read_classes(run.sources, labels, data.rows) if labels else None
     classes = check_classes(target.groups, rates) if target else None
     tested, test_digests = None, None
     if test and labels and classes:
-        vectors, codes, test_digests = read_test(run, test, data, embedding, labels, classes)
+        vectors, codes, test_digests = read_test(
+            run, test, data, embedding, labels, classes, packed=packed
+        )
         tested = (vectors, codes)
     budgets = read_group(run.sources, group, data.rows) if group else None
     digests = {
@@ -142,12 +157,21 @@ def check_places(run: Run, *places: Place | None) -> None:
 
 
 def read_test(
-    run: Run, test: str, data: Embedding, embedding: str | None, labels: str, labels_of: Groups
+    run: Run,
+    test: str,
+    data: Embedding,
+    embedding: str | None,
+    labels: str,
+    labels_of: Groups,
+    *,
+    packed: bool = False,
 ) -> tuple[NDArray[Any], NDArray[np.int32], dict[str, str]]:
     """Read the test file; labels become the numbers of the training labels, -1 if unknown there."""
     home = run.sources.open(test)
     known = embedding if embedding in home.columns else None
-    found = read_embedding(run.sources, test, embedding=known, id_="none", within=None)
+    found = read_embedding(
+        run.sources, test, embedding=known, id_="none", within=None, packed=packed
+    )
     name = labels if labels in home.columns else labels.rpartition("::")[2]
     if name not in home.columns:
         raise InputError(
@@ -160,6 +184,11 @@ def read_test(
             f"{found.where}: has width {found.vectors.shape[1]}, "
             f"but {data.where} has width {data.vectors.shape[1]}"
         )
+    if packed:
+        try:
+            as_codes(found.vectors)
+        except InputError as error:
+            raise error.at(found.where) from None
     number = {name: code for code, name in enumerate(labels_of.names)}
     grouped = theirs.groups
     codes = np.array([number.get(name, -1) for name in grouped.names], dtype=np.int32)

@@ -7,7 +7,7 @@ one is the same.
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -133,13 +133,15 @@ def forecast_graph(
         return Forecast("graph", MISS, FORCED, n, size)
     # Without rows in its key, a graph of other vectors is known by their number.
     of_size = [one for one in standing if one.meta.get("n_rows") == n]
-    like = _alike("graph", asdict(params), inputs, {"vectors": ANYTHING}, of_size)
+    like = _alike("graph", params.recorded(), inputs, {"vectors": ANYTHING}, of_size)
     if like:
         status, reason = IF_SAME.format("vectors"), like[0].name
     else:
         status = MISS
         ours = [one for one in standing if _is_of_this_code(one)]
-        reason = _difference(asdict(params), inputs, {"vectors": ANYTHING}, ours, place, n_rows=n)
+        reason = _difference(
+            params.recorded(), inputs, {"vectors": ANYTHING}, ours, place, n_rows=n
+        )
     return Forecast("graph", status, reason, n, size, like, tuple(standing))
 
 

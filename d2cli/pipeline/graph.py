@@ -1,6 +1,6 @@
 """``d2 graph``: vectors to a graph file."""
 
-from dataclasses import asdict, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ from d2cli.pipeline.forecast import forecast_graph, standing_artifacts
 from d2cli.pipeline.planning import DryRun, plan_of, settle, warn_about_memory
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
-from d2cli.stages.vectors import as_vectors
+from d2cli.stages.vectors import as_searchable, width_of
 
 
 def make_graph(
@@ -26,7 +26,16 @@ def make_graph(
 ) -> Artifact:
     """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more."""
     try:
-        vectors = as_vectors(data.vectors, params.metric, room=run.room, overwrite=spend)
+        vectors, whitening = as_searchable(
+            data.vectors,
+            params.metric,
+            shrinkage=params.shrinkage,
+            seed=params.seed,
+            room=run.room,
+            overwrite=spend,
+            n_threads=run.n_threads,
+            on_progress=run.on_progress,
+        )
         graph = build_graph(
             vectors,
             params,
@@ -35,6 +44,7 @@ def make_graph(
             on_progress=run.on_progress,
             room=run.room,
         )
+        graph = replace(graph, whitening=whitening)
     except InputError as error:
         raise error.at(data.where) from None
     within = data.within.values if data.within else None
@@ -42,16 +52,16 @@ def make_graph(
         "graph",
         graph_table(graph, data.rows.ids, within),
         key=key,
-        parameters=asdict(params),
+        parameters=params.recorded(),
         inputs=data.digests,
-        results={**graph_results(graph), "dim": int(vectors.shape[1])},
+        results={**graph_results(graph), "dim": width_of(vectors)},
     )
     return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
 
 
 def graph_key(data: Embedding, params: GraphParams) -> str:
     """Return what a graph depends on."""
-    return stage_key("graph", STAGE_VERSIONS["graph"], asdict(params), data.digests)
+    return stage_key("graph", STAGE_VERSIONS["graph"], params.recorded(), data.digests)
 
 
 def cached_graph(
@@ -120,7 +130,7 @@ def run_graph(
     """
     found, place = _find(run, source, embedding, id_, within, output)
     settle(run, found, params)
-    data = found.read(run.room)
+    data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
     artifact = run_stage(
         run, "graph", key, place, lambda: make_graph(run, data, params, key, spend=True)

@@ -15,6 +15,7 @@ from d2cli.render.html import Pictures
 from d2cli.stages.map2d import Map2d, flatten, sample_rows
 from d2cli.stages.room import release
 from d2cli.stages.vectors import as_vectors
+from d2cli.stages.whitening import Whitening
 
 
 def draw(
@@ -24,7 +25,7 @@ def draw(
     shown: Excerpts | None,
     read_vectors: Callable[[], NDArray[Any]] | None,
     *,
-    metric: Metric,
+    shown_as: tuple[Metric, Whitening | None],
     seed: int,
 ) -> Pictures:
     """Draw what can be drawn; say which images are missing.
@@ -39,8 +40,8 @@ def draw(
         The column that the texts come from; it may hold images itself.
     read_vectors : callable or None
         Returns the vectors (n, d) as they are stored.
-    metric : {"l2", "cosine"}
-        Of the graph: the map shows unit vectors for "cosine".
+    shown_as : tuple of metric, and Whitening or None
+        Of the graph: the map shows what was searched, so unit vectors for "cosine".
     seed : int
         Of the rows that the map shows.
     """
@@ -53,7 +54,7 @@ def draw(
         run.note(note)
     found = None
     if read_vectors is not None:
-        found = _map(run, kept, read_vectors(), metric, seed)
+        found = _map(run, kept, read_vectors(), shown_as, seed)
     return Pictures(found, thumbnails, of_rows)
 
 
@@ -65,9 +66,14 @@ def _images(shown: Excerpts, rows: list[int], stored: set[int]) -> Iterator[tupl
 
 
 def _map(
-    run: Run, kept: NDArray[np.bool_], vectors: NDArray[Any], metric: Metric, seed: int
+    run: Run,
+    kept: NDArray[np.bool_],
+    vectors: NDArray[Any],
+    shown_as: tuple[Metric, Whitening | None],
+    seed: int,
 ) -> Map2d:
     rows = sample_rows(kept, seed=seed)
-    sample = as_vectors(run.room.take(vectors, rows), metric)
+    metric, whitening = shown_as
+    sample = as_vectors(run.room.take(vectors, rows), metric, whitening=whitening)
     release(vectors)
     return flatten(sample, kept[rows], kept_share=float(kept.mean()))

@@ -80,7 +80,8 @@ def run_prune(
     """
     inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
     settle(run, inputs.found, inputs.graph, cache_dir=cache_dir, prune=True)
-    data = inputs.found.read(run.room)
+    packed = inputs.graph.metric == "hamming"
+    data = inputs.found.read(run.room, packed=packed)
     judge = None
     if inputs.labels:
         where, tried = inputs.found.ref.where, _tried(inputs.select)
@@ -102,7 +103,7 @@ def run_prune(
     pick = Pick(graph, scores, *chosen)
 
     def read_again() -> NDArray[Any]:
-        return inputs.found.read(run.room).vectors
+        return inputs.found.read(run.room, packed=packed).vectors
 
     return finish(run, pick, targets, lambda: folder, read_again)
 

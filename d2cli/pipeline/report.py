@@ -192,7 +192,9 @@ def _vectors(
         named = column or refs.source
     if named is None:
         return None
-    where, vectors = read_vectors_of(run.sources, colref_in(run.sources, named, refs.source), rows)
+    ref = colref_in(run.sources, named, refs.source)
+    packed = graph.meta["parameters"]["metric"] == "hamming"
+    where, vectors = read_vectors_of(run.sources, ref, rows, packed=packed)
     if digest_array(vectors, run.room) != graph.meta["inputs"]["vectors"]:
         message = f"{where}: does not hold the vectors that {graph.name} was made from"
         if refs.embedding:

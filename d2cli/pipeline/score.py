@@ -129,7 +129,13 @@ class Scoring:
         if judge is not None:
             try:
                 metric = self.graph.meta["parameters"]["metric"]
-                vectors = as_vectors(judge.vectors, metric, room=run.room)
+                vectors = as_vectors(
+                    judge.vectors,
+                    metric,
+                    room=run.room,
+                    whitening=graph.whitening,
+                    n_threads=run.n_threads,
+                )
             except InputError as error:
                 raise error.at(judge.where) from None
         try:
@@ -225,7 +231,8 @@ def run_score(
     judge = None
     if labels and embedding:
         classes = read_classes(run.sources, labels, rows)
-        where, vectors = read_vectors_of(run.sources, embedding, rows)
+        packed = graph.meta["parameters"]["metric"] == "hamming"
+        where, vectors = read_vectors_of(run.sources, embedding, rows, packed=packed)
         judge = Judge(where, vectors, classes, {})
     place = checked_place(run, output, graph_ref)
     if place is not None:

@@ -361,8 +361,8 @@ def publish_report(
     if targets.report_suffix != ".html":
         targets.write_report(report)
         return
-    metric = pick.graph.meta["parameters"]["metric"]
+    shown_as = pick.graph.meta["parameters"]["metric"], graph_of(pick.graph).whitening
     kept, seed = selection_of(selection, None).kept, pick.params.seed
     targets.write_report(
-        report, draw(run, report, kept, pick.shown, read_vectors, metric=metric, seed=seed)
+        report, draw(run, report, kept, pick.shown, read_vectors, shown_as=shown_as, seed=seed)
     )

@@ -12,7 +12,7 @@ from d2cli.files.publish import write_bytes
 from d2cli.files.remote import Place
 from d2cli.files.stages import graph_of
 from d2cli.files.sweeps import SWEEP_KIND, render_sweep
-from d2cli.params import Auto, Direction, GraphParams, Probe, ScoreParams
+from d2cli.params import Auto, Direction, GraphParams, Metric, Probe, ScoreParams
 from d2cli.pipeline.cells import CellJob, run_cells
 from d2cli.pipeline.contest import (
     Contest,
@@ -33,7 +33,6 @@ from d2cli.stages.sweep import (
     summarize_sweep,
 )
 from d2cli.stages.trials import Trials
-from d2cli.stages.vectors import as_vectors
 
 SWEEP_VERSION = 1
 
@@ -60,7 +59,8 @@ def run_sweep(
 ) -> dict[str, Any]:
     """Try a grid of settings; finished cells are kept in the cache.
 
-    One graph per metric is built, for the largest k; smaller k are slices of it.
+    One graph per metric is built, for the largest k; smaller k are slices of it. Probes see the
+    same points whatever the metric of the graph: vectors as they are stored, or the bits of codes.
 
     Parameters
     ----------
@@ -87,6 +87,7 @@ def run_sweep(
     rates = tuple(dict.fromkeys(rates))
     grid = grid_of(values)
     for setting in grid:
+        replace(graph_params, metric=setting.metric)  # refuse a backend that does not serve it
         check_cutoff(setting.prune_hardest, rates)
     contest = read_contest(
         run,
@@ -101,6 +102,7 @@ def run_sweep(
         id_=id_,
         within=within,
         group=group,
+        packed=_judged_by(grid) == "hamming",
     )
     check_places(run, output, plot)
     folder = open_cache_folder(run, cache_dir)
@@ -151,13 +153,13 @@ def _trials(
 ) -> Iterator[tuple[Setting, Trials, dict[str, Any]]]:
     """Yield what each setting is tried with, and the digests it depends on."""
     oriented = contest.column.orient(shift=True)
+    judged_by = _judged_by(grid)
+    vectors, points = contest.points(judged_by)
     widest = max(setting.neighbors for setting in grid)
     for metric in dict.fromkeys(setting.metric for setting in grid):
         artifact = contest.graph(
             run, folder, replace(graph_params, metric=metric, n_neighbors=widest)
         )
-        vectors = as_vectors(contest.data.vectors, metric)
-        points = contest.test_points(metric)
         slices: dict[int, KnnGraph] = {}
         for setting in (setting for setting in grid if setting.metric == metric):
             k = setting.neighbors
@@ -187,4 +189,12 @@ def _trials(
                 "default",
             )
             cut = trials.score_params.prune_hardest
-            yield setting, trials, {**contest.digests, "graph": artifact.digest, "cut": cut}
+            depends_on = {**contest.digests, "graph": artifact.digest, "cut": cut}
+            if (metric, judged_by) != ("l2", "l2"):
+                depends_on["judged_by"] = judged_by
+            yield setting, trials, depends_on
+
+
+def _judged_by(grid: list[Setting]) -> Metric:
+    """Return the metric whose points the probes see: one for all settings, so that they compare."""
+    return "hamming" if any(setting.metric == "hamming" for setting in grid) else "l2"

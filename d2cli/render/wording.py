@@ -126,9 +126,13 @@ def method_of(report: dict[str, Any]) -> str:
 
 
 def recall_text(report: dict[str, Any]) -> str:
-    """Return the recall and how it is known."""
+    """Return the recall, how it is known, and what vectors were whitened by if they were."""
     graph = report["graph"]
     recall, k = graph["recall"], graph["neighbors"]
+    if (whitening := graph.get("whitening")) is not None:
+        fitted = f"{whitening['sample_size']:,} rows, shrinkage {whitening['shrinkage']:.3g}"
+        rest = {name: value for name, value in graph.items() if name != "whitening"}
+        return f"{recall_text({'graph': rest})}, whitened by the covariance of {fitted}"
     if not recall["sample_size"]:
         return f"recall@{k} 1 (exact search)"
     below = (

@@ -8,7 +8,7 @@ Every function has a NumPy or plain Python oracle in ``tests/test_kernels.py``.
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages.vectors import Vectors
+from d2cli.stages.vectors import Searchable, Vectors
 
 class CandidateBlock:
     """For a block of queries, all columns that may be among the k nearest, whatever the rounding.
@@ -61,11 +61,11 @@ def nearest_of(
     (distance, place). The query itself and negative candidates are left out; -1 and inf pad.
     """
 
-def row_keys(vectors: Vectors, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
+def row_keys(vectors: Searchable, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return a hash of ``vectors[rows]``, (m,); equal vectors (0.0 is -0.0) have equal ones."""
 
 def first_twins(
-    vectors: Vectors, rows: NDArray[np.int64], keys: NDArray[np.uint64]
+    vectors: Searchable, rows: NDArray[np.int64], keys: NDArray[np.uint64]
 ) -> NDArray[np.int32]:
     """Return for each place the lowest place whose vector is equal; its own if there is none."""
 
@@ -81,6 +81,34 @@ def spread_to_twins(
 
     ``members[indptr[p]:indptr[p + 1]]`` (ascending) share place p. Every member gets its k nearest
     other members by (distance, number), twins first at distance 0; (n, k) each.
+    """
+
+class ScannedSoFar:
+    """The k nearest places seen so far of n queries."""
+
+    def __init__(self, n: int, k: int) -> None: ...
+    def finish(self) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+        """Return neighbours and distances (n, k), ascending by (distance, place); -1, inf pad."""
+
+def scan_places(
+    nearest: ScannedSoFar,
+    queries: Searchable,
+    targets: Searchable,
+    own: NDArray[np.int32],
+    first: int,
+) -> None:
+    """Offer each query (q, d) the places first, first + 1 ..., which are ``targets`` (t, d).
+
+    By bits that differ if they are uint8, else by l1: sums of absolute differences in float64,
+    rounded to float32. ``own`` (q,) is the place of each query, which it leaves out.
+    """
+
+def whiten_rows(
+    vectors: Vectors, mean: NDArray[np.float64], transposed: NDArray[np.float64]
+) -> NDArray[np.float32]:
+    """Return ``(vectors - mean) @ transposed``, (b, d), summed in float64 by ascending axis.
+
+    ``transposed`` (d, d) is upper triangular. A row's result depends on that row alone.
     """
 
 def smallest_columns(

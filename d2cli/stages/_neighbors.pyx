@@ -8,10 +8,10 @@ Sums run in a fixed order and no product is fused with a sum (``-ffp-contract=of
 do not depend on threads, and equal those of the plain loops in the tests.
 """
 
-from libc.math cimport INFINITY, sqrt
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.math cimport INFINITY, nextafterf, sqrt
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint64_t
 from libc.string cimport memcpy
-from libcpp.algorithm cimport nth_element, sort
+from libcpp.algorithm cimport nth_element, pop_heap, push_heap, sort
 from libcpp.pair cimport pair
 from libcpp.queue cimport priority_queue
 from libcpp.vector cimport vector
@@ -79,13 +79,103 @@ cdef extern from *:
         for (ptrdiff_t j = 0; j < n; j++) hits += (low[j] - 2 * product[j]) <= limit;
         return hits;
     }
+
+    template <typename T> static inline __attribute__((always_inline)) double d2_l1_lanes(
+        const T* a, const T* b, ptrdiff_t dim
+    ) {
+        double part[8] = {0, 0, 0, 0, 0, 0, 0, 0};
+        ptrdiff_t i = 0, lane;
+        for (; i + 8 <= dim; i += 8)
+            for (lane = 0; lane < 8; lane++)
+                part[lane] += __builtin_fabs((double)a[i + lane] - (double)b[i + lane]);
+        for (lane = 0; i + lane < dim; lane++)
+            part[lane] += __builtin_fabs((double)a[i + lane] - (double)b[i + lane]);
+        return ((part[0] + part[1]) + (part[2] + part[3]))
+            + ((part[4] + part[5]) + (part[6] + part[7]));
+    }
+
+    D2_CLONES static double d2_l1_of(const float* a, const float* b, ptrdiff_t dim) {
+        return d2_l1_lanes(a, b, dim);
+    }
+
+    D2_CLONES static double d2_l1_of_wide(const double* a, const double* b, ptrdiff_t dim) {
+        return d2_l1_lanes(a, b, dim);
+    }
+
+    // About the l1 distances of one row to n others: float32 sums of terms that are not negative.
+    D2_CLONES static void d2_l1_about(
+        const float* a, const float* others, ptrdiff_t n, ptrdiff_t dim, float* out
+    ) {
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const float* b = others + j * dim;
+            float part[32] = {0};
+            ptrdiff_t i = 0, lane;
+            for (; i + 32 <= dim; i += 32)
+                for (lane = 0; lane < 32; lane++)
+                    part[lane] += __builtin_fabsf(a[i + lane] - b[i + lane]);
+            for (lane = 0; i + lane < dim; lane++)
+                part[lane] += __builtin_fabsf(a[i + lane] - b[i + lane]);
+            float sum = 0;
+            for (lane = 0; lane < 32; lane++) sum += part[lane];
+            out[j] = sum;
+        }
+    }
+
+    // The bits in which one code differs from n others.
+    D2_CLONES static void d2_bits_between(
+        const uint8_t* a, const uint8_t* others, ptrdiff_t n, ptrdiff_t dim, float* out
+    ) {
+        for (ptrdiff_t j = 0; j < n; j++) {
+            const uint8_t* b = others + j * dim;
+            uint64_t left, right, bits = 0;
+            ptrdiff_t i = 0;
+            for (; i + 8 <= dim; i += 8) {
+                memcpy(&left, a + i, 8);
+                memcpy(&right, b + i, 8);
+                bits += __builtin_popcountll(left ^ right);
+            }
+            for (; i < dim; i++) bits += __builtin_popcountll((uint64_t)(a[i] ^ b[i]));
+            out[j] = (float)bits;
+        }
+    }
+
+    // Add a multiple of one row to each of four others: y_r += x_r u.
+    D2_CLONES static void d2_add_multiples(
+        double* y, ptrdiff_t stride, const double* u, const double* x, ptrdiff_t n
+    ) {
+        double *y0 = y, *y1 = y + stride, *y2 = y + 2 * stride, *y3 = y + 3 * stride;
+        const double x0 = x[0], x1 = x[1], x2 = x[2], x3 = x[3];
+        for (ptrdiff_t i = 0; i < n; i++) {
+            const double v = u[i];
+            y0[i] += x0 * v;
+            y1[i] += x1 * v;
+            y2[i] += x2 * v;
+            y3[i] += x3 * v;
+        }
+    }
     """
     double d2_square_of(const float* a, const float* b, Py_ssize_t dim) nogil
     double d2_square_of_wide(const double* a, const double* b, Py_ssize_t dim) nogil
     float d2_short_square(const float* a, const float* b, Py_ssize_t dim) nogil
     int d2_hits(const float* low, const float* product, float limit, Py_ssize_t n) nogil
+    double d2_l1_of(const float* a, const float* b, Py_ssize_t dim) nogil
+    double d2_l1_of_wide(const double* a, const double* b, Py_ssize_t dim) nogil
+    void d2_l1_about(
+        const float* a, const float* others, Py_ssize_t n, Py_ssize_t dim, float* out
+    ) nogil
+    void d2_bits_between(
+        const uint8_t* a, const uint8_t* others, Py_ssize_t n, Py_ssize_t dim, float* out
+    ) nogil
+    void d2_add_multiples(
+        double* y, Py_ssize_t stride, const double* u, const double* x, Py_ssize_t n
+    ) nogil
 
 ctypedef fused real:
+    float
+    double
+
+ctypedef fused item:
+    uint8_t
     float
     double
 
@@ -277,12 +367,12 @@ def nearest_of(
     return neighbors, distances
 
 
-def row_keys(const real[:, ::1] vectors, const int64_t[::1] rows):
+def row_keys(const item[:, ::1] vectors, const int64_t[::1] rows):
     cdef Py_ssize_t i, j, lane, n = rows.shape[0], dim = vectors.shape[1], whole = dim - dim % 4
     cdef uint64_t bits
     cdef uint64_t[4] part
-    cdef real value
-    cdef const real* a
+    cdef item value
+    cdef const item* a
     keys = np.empty(n, dtype=np.uint64)
     cdef uint64_t[::1] out = keys
     with nogil:
@@ -293,9 +383,9 @@ def row_keys(const real[:, ::1] vectors, const int64_t[::1] rows):
             j = 0
             while j < dim:
                 for lane in range(4 if j < whole else dim - whole):
-                    value = a[j + lane] + <real>0.0  # -0.0 and 0.0 are the same place
+                    value = <item>(a[j + lane] + <item>0)  # -0.0 and 0.0 are the same place
                     bits = 0
-                    memcpy(&bits, &value, sizeof(real))
+                    memcpy(&bits, &value, sizeof(item))
                     part[lane] = (part[lane] ^ bits) * 0xD6E8FEB86659FD93ULL
                     part[lane] ^= part[lane] >> 32
                 j += 4
@@ -307,13 +397,13 @@ def row_keys(const real[:, ::1] vectors, const int64_t[::1] rows):
 
 
 def first_twins(
-    const real[:, ::1] vectors, const int64_t[::1] rows, const uint64_t[::1] keys
+    const item[:, ::1] vectors, const int64_t[::1] rows, const uint64_t[::1] keys
 ):
     cdef Py_ssize_t i, j, n = rows.shape[0], dim = vectors.shape[1]
     cdef uint64_t key, mask
     cdef int32_t other
-    cdef const real* a
-    cdef const real* b
+    cdef const item* a
+    cdef const item* b
     cdef size_t size = 16
     cdef bint same
     while size < 2 * <size_t>n:
@@ -388,6 +478,110 @@ def spread_to_twins(
                         nearest[row, taken] = found[i].second
                         taken += 1
     return spread, lengths
+
+
+# --- graph: exact search by other measures ---------------------------------------------------------
+
+
+cdef class ScannedSoFar:
+    cdef vector[vector[pair[float, int32_t]]] rows
+    cdef Py_ssize_t k
+
+    def __init__(self, Py_ssize_t n, Py_ssize_t k):
+        cdef Py_ssize_t r
+        self.k = k
+        self.rows.resize(n)
+        for r in range(n):
+            self.rows[r].reserve(k + 1)
+
+    cdef inline float limit(self, Py_ssize_t r) noexcept nogil:
+        """Return the distance that a nearer place has to reach."""
+        return self.rows[r].front().first if <Py_ssize_t>self.rows[r].size() == self.k else INFINITY
+
+    cdef inline void offer(self, Py_ssize_t r, float away, int32_t place) noexcept nogil:
+        cdef pair[float, int32_t] found = pair[float, int32_t](away, place)
+        if <Py_ssize_t>self.rows[r].size() == self.k:
+            if not found < self.rows[r].front():
+                return
+            pop_heap(self.rows[r].begin(), self.rows[r].end())
+            self.rows[r].pop_back()
+        self.rows[r].push_back(found)
+        push_heap(self.rows[r].begin(), self.rows[r].end())
+
+    def finish(self):
+        cdef Py_ssize_t r, i, n = self.rows.size()
+        neighbors = np.full((n, self.k), -1, dtype=np.int32)
+        distances = np.full((n, self.k), np.inf, dtype=np.float32)
+        cdef int32_t[:, ::1] nearest = neighbors
+        cdef float[:, ::1] near = distances
+        with nogil:
+            for r in range(n):
+                sort(self.rows[r].begin(), self.rows[r].end())
+                for i in range(<Py_ssize_t>self.rows[r].size()):
+                    near[r, i] = self.rows[r][i].first
+                    nearest[r, i] = self.rows[r][i].second
+        return neighbors, distances
+
+
+def scan_places(
+    ScannedSoFar nearest,
+    const item[:, ::1] queries,
+    const item[:, ::1] targets,
+    const int32_t[::1] own,
+    Py_ssize_t first,
+):
+    cdef Py_ssize_t q, j, start, at_once, dim = queries.shape[1], n = targets.shape[0]
+    cdef float about[32]
+    cdef float limit
+    # Float32 sums of dim terms stray from the true ones by less than this, whatever their order.
+    cdef double stray = 1 + (dim + 64) * 2.0**-23
+    with nogil:
+        for start in range(0, n, 32):
+            at_once = min(<Py_ssize_t>32, n - start)
+            for q in range(queries.shape[0]):
+                if item is uint8_t:
+                    d2_bits_between(&queries[q, 0], &targets[start, 0], at_once, dim, about)
+                    limit = nearest.limit(q)
+                elif item is float:
+                    d2_l1_about(&queries[q, 0], &targets[start, 0], at_once, dim, about)
+                    limit = nextafterf(<float>(nearest.limit(q) * stray), INFINITY)
+                else:
+                    for j in range(at_once):
+                        about[j] = <float>d2_l1_of_wide(
+                            &queries[q, 0], &targets[start + j, 0], dim
+                        )
+                    limit = nearest.limit(q)
+                for j in range(at_once):
+                    if about[j] > limit or first + start + j == own[q]:
+                        continue
+                    if item is float:
+                        about[j] = <float>d2_l1_of(&queries[q, 0], &targets[start + j, 0], dim)
+                    nearest.offer(q, about[j], <int32_t>(first + start + j))
+
+
+def whiten_rows(
+    const real[:, ::1] vectors, const double[::1] mean, const double[:, ::1] transposed
+):
+    cdef Py_ssize_t first, r, i, j, n = vectors.shape[0], dim = vectors.shape[1]
+    whitened = np.empty((n, dim), dtype=np.float32)
+    cdef float[:, ::1] out = whitened
+    cdef vector[double] sums
+    cdef double away[4]
+    with nogil:
+        sums.resize(4 * dim)
+        for first in range(0, n, 4):
+            for i in range(4 * dim):
+                sums[i] = 0
+            for j in range(dim):
+                for r in range(4):
+                    away[r] = 0
+                    if first + r < n:
+                        away[r] = <double>vectors[first + r, j] - mean[j]
+                d2_add_multiples(&sums[j], dim, &transposed[j, j], away, dim - j)
+            for r in range(min(<Py_ssize_t>4, n - first)):
+                for i in range(dim):
+                    out[first + r, i] = <float>sums[r * dim + i]
+    return whitened
 
 
 # --- graph: approximate search -------------------------------------------------------------------

@@ -135,9 +135,14 @@ def check_lengths(survey: Survey, metric: str, directions: float) -> Check:
         return passed("norm-spread", f"all rows have length {mean:.3g}", **figures)
     if metric == "cosine":
         return passed("norm-spread", f"{found}; cosine leaves it out", **figures)
+    if metric == "mahalanobis":
+        return passed("norm-spread", f"{found}, before whitening", **figures)
     if spread > max(LENGTH_SPREAD, NATURAL_SPREADS * natural):
         return warned(
-            "norm-spread", found, "l2 looks for rows of like length: try --metric cosine", **figures
+            "norm-spread",
+            found,
+            f"{metric} looks for rows of like length: try --metric cosine",
+            **figures,
         )
     return passed("norm-spread", found, **figures)
 

@@ -14,7 +14,6 @@ from d2cli.stages._neighbors import spread_to_twins
 from d2cli.stages.adjacency import Adjacency, undirected
 from d2cli.stages.approximate import ApproximateIndex
 from d2cli.stages.cells import CellSource
-from d2cli.stages.exact import ExactIndex
 from d2cli.stages.groups import Groups
 from d2cli.stages.hnsw import HnswSource
 from d2cli.stages.parallel import Progress, no_progress
@@ -22,8 +21,16 @@ from d2cli.stages.partition import Layout, lay_out, lay_out_on_disk
 from d2cli.stages.projection import principal_axes, project
 from d2cli.stages.recall import Recall, RecallCheck, check_recall, raise_effort
 from d2cli.stages.room import IN_MEMORY, Room, release
-from d2cli.stages.space import SearchSpace, build_space, distinct_rows
-from d2cli.stages.vectors import SMALLEST_DIFFERENCE, SPREAD_THEM, TOO_ALIKE, Vectors
+from d2cli.stages.scan import exact_index
+from d2cli.stages.space import Measure, SearchSpace, build_space, distinct_rows
+from d2cli.stages.vectors import (
+    SMALLEST_DIFFERENCE,
+    SPREAD_THEM,
+    TOO_ALIKE,
+    Searchable,
+    unpack_codes,
+)
+from d2cli.stages.whitening import Whitening
 
 # Up to here exact search is at most as slow as hnsw on two threads: tests/bench/crossover.py.
 EXACT_ROWS = 32_000  # distinct rows of a group
@@ -77,6 +84,8 @@ class KnnGraph:
         Rows whose vector equals that of a lower row of their group.
     probes : int
         The largest number of cells that a row was compared with; 0 without cells.
+    whitening : Whitening or None
+        What the vectors were whitened by; new ones are to be whitened so.
     """
 
     neighbors: NDArray[np.int32]
@@ -87,6 +96,7 @@ class KnnGraph:
     ef_search: int = 0
     n_duplicates: int = 0
     probes: int = 0
+    whitening: Whitening | None = None
 
     def __post_init__(self) -> None:
         if self.neighbors.shape != self.distances.shape or self.neighbors.ndim != 2:
@@ -109,7 +119,7 @@ class KnnGraph:
 
 
 def build_graph(
-    vectors: Vectors,
+    vectors: Searchable,
     params: GraphParams,
     *,
     groups: Groups | None = None,
@@ -125,7 +135,7 @@ def build_graph(
     Parameters
     ----------
     vectors : array, shape (n, d)
-        As `as_vectors` returns them for ``params.metric``.
+        As `as_searchable` returns them for ``params.metric``.
     params : GraphParams
     groups : Groups, optional
         Neighbours are searched within a row's group only.
@@ -181,7 +191,7 @@ def _of_all_rows(on_progress: Progress, before: int, n_group: int, n: int) -> Pr
 
 
 def _search_group(
-    vectors: Vectors,
+    vectors: Searchable,
     rows: NDArray[np.int64],
     params: GraphParams,
     n_threads: int,
@@ -189,17 +199,23 @@ def _search_group(
     room: Room,
 ) -> KnnGraph:
     """Search within the rows of one group; neighbours are positions in ``rows``."""
+    n_rows = len(vectors)
     places, indptr, members = distinct_rows(vectors, rows, n_threads=n_threads, room=room)
-    space = build_space(vectors, places, n_threads=n_threads, room=room)
-    if len(rows) == len(vectors) and space.scale * SMALLEST_DIFFERENCE >= 1:
+    exactly = searches_exactly(len(places), vectors.shape[1], params)
+    counts_bits, measure = params.metric == "hamming", measure_of(params)
+    if counts_bits and not exactly:
+        vectors = unpack_codes(vectors.view(np.uint8), places, room=room)
+        places, measure = np.arange(len(places), dtype=np.int64), "l2"
+    space = build_space(vectors, places, n_threads=n_threads, room=room, measure=measure)
+    if len(rows) == n_rows and space.scale * SMALLEST_DIFFERENCE >= 1:
         raise InputError(TOO_ALIKE, hint=SPREAD_THEM)
     k = params.n_neighbors
     k_places = max(min(k, space.n_places - 1), 1)
     queries = np.arange(space.n_places, dtype=np.int32)
     how: Any = {"n_threads": n_threads, "on_progress": on_progress}
     index: Index
-    if searches_exactly(space.n_places, space.dim, params):
-        index, check = ExactIndex(space), None
+    if exactly:
+        index, check = exact_index(space), None
     else:
         check = check_recall(space, k_places, target=params.recall, seed=params.seed, **how)
         index = _approximate_index(space, k_places, params, check, **how)
@@ -207,6 +223,8 @@ def _search_group(
     recall = Recall(value=1.0, sample_size=0, target=params.recall)
     if check is not None:
         recall = check.measure(distances[check.sample])
+        if counts_bits:  # squared l2 of bits
+            distances = np.rint(np.square(distances, dtype=np.float64)).astype(np.float32)
     # Positions equal places only if there are neither duplicates nor missing columns.
     if space.n_places < len(rows) or k_places < k:
         neighbors, distances = spread_to_twins(neighbors, distances, indptr, members, len(rows), k)
@@ -222,8 +240,15 @@ def _search_group(
     )
 
 
+def measure_of(params: GraphParams) -> Measure:
+    """Return what vectors as `as_searchable` returns them are compared by."""
+    return params.metric if params.metric in ("l1", "hamming") else "l2"
+
+
 def searches_exactly(n_places: int, dim: int, params: GraphParams) -> bool:
     """Return whether so many different vectors of a width are searched exactly."""
+    if params.metric == "l1":
+        return True
     if params.backend in ("exact", "hnsw", "cells"):
         return params.backend == "exact"
     return n_places <= min(EXACT_ROWS, EXACT_ROWS_AT_WIDTH_1 / math.sqrt(dim))

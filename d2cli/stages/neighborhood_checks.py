@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages.exact import ExactIndex
 from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.scan import exact_index
 from d2cli.stages.space import SearchSpace, build_space, take_rows
 from d2cli.stages.verdicts import Check, passed, warned
 
@@ -82,13 +82,16 @@ def look_nearby(
     rng = np.random.default_rng(seed)
     size = min(QUERIES, space.n_places)
     places = np.sort(rng.choice(space.n_places, size, replace=False)).astype(np.int32)
-    neighbors, distances = ExactIndex(space).search(
+    neighbors, distances = exact_index(space).search(
         places, k, n_threads=n_threads, on_progress=on_progress
     )
     rows = space.rows[places]
     points = take_rows(space.vectors, rows, space.room).astype(np.float64)
     apart = points - points[rng.permutation(size)]
-    between = np.sqrt(np.einsum("ij,ij->i", apart, apart))
+    if space.measure == "l1":
+        between = np.abs(apart).sum(axis=1)
+    else:
+        between = np.sqrt(np.einsum("ij,ij->i", apart, apart))
     anywhere = float(np.median(between[between > 0])) if between.any() else 0.0
     return Nearby(rows, space.rows[neighbors], distances[:, 0].astype(np.float64), anywhere)
 
@@ -118,9 +121,15 @@ def count_links(
     rng = np.random.default_rng([seed, 1])
     size = min(HUB_ROWS, space.n_places)
     rows = np.sort(rng.choice(space.n_places, size, replace=False))
-    smaller = build_space(space.vectors, space.rows[rows], n_threads=n_threads, room=space.room)
+    smaller = build_space(
+        space.vectors,
+        space.rows[rows],
+        n_threads=n_threads,
+        room=space.room,
+        measure=space.measure,
+    )
     everyone = np.arange(size, dtype=np.int32)
-    neighbors, _ = ExactIndex(smaller).search(
+    neighbors, _ = exact_index(smaller).search(
         everyone, k, n_threads=n_threads, on_progress=on_progress
     )
     return np.bincount(neighbors[neighbors >= 0], minlength=size).astype(np.int64)

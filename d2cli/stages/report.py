@@ -100,6 +100,14 @@ class Way:
         )
 
 
+def describe_whitening(graph: KnnGraph) -> dict[str, Any]:
+    """Return what a graph's vectors were whitened by, under "whitening"; empty if they were not."""
+    fitted = graph.whitening
+    if fitted is None:
+        return {}
+    return {"whitening": {"shrinkage": fitted.shrinkage, "sample_size": fitted.sample_size}}
+
+
 def _stored_distances(graph: KnnGraph) -> NDArray[np.float32]:
     """Return the distances of all stored edges, (e,); they themselves where no list is padded."""
     real = graph.neighbors[:, -1] >= 0  # padding is at the end
@@ -353,6 +361,7 @@ def summarize(
             "probes": graph.probes,
             "duplicates": graph.n_duplicates,
             "groups": graph.groups.n_groups if graph.groups else None,
+            **describe_whitening(graph),
         },
         "warnings": weight_warnings(weights),
         "examples": describe_examples(graph, scores, selection),

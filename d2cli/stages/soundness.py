@@ -24,6 +24,7 @@ from d2cli.stages.vectors import (
     vector_type,
 )
 from d2cli.stages.verdicts import Check, failed, marked_rows, passed, warned
+from d2cli.stages.whitening import fit_whitening
 
 LONGEST = 1.8e19  # the square of a greater length does not fit into float32
 ROUNDING = 1e-6  # of an axis' largest value: a spread below it is float32 rounding of a constant
@@ -74,6 +75,7 @@ def survey_vectors(
     vectors: NDArray[Any],
     wanted: NDArray[np.bool_],
     *,
+    metric: str = "l2",
     room: Room = IN_MEMORY,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
@@ -86,6 +88,8 @@ def survey_vectors(
         As stored; at least one row and one column.
     wanted : bool array, shape (n,)
         Rows to look at.
+    metric : str
+        Decides which values are too large.
     room : Room
         Where the vectors live.
     n_threads, on_progress
@@ -100,7 +104,7 @@ def survey_vectors(
     sums, squares = np.zeros((len(starts), width)), np.zeros((len(starts), width))
     low, high = np.full((len(starts), width), np.inf), np.full((len(starts), width), -np.inf)
 
-    most = largest_value(width)
+    most = largest_value(width, metric)
 
     def look(i: int) -> Iterator[int]:
         part = slice(starts[i], min(starts[i] + BLOCK_ROWS, n))
@@ -148,27 +152,55 @@ def _lengths(block: NDArray[Any], peaks: NDArray[np.float64]) -> NDArray[np.floa
 
 
 def sound_vectors(
-    vectors: NDArray[Any], sound: NDArray[np.bool_], metric: str, *, room: Room = IN_MEMORY
+    vectors: NDArray[Any],
+    sound: NDArray[np.bool_],
+    metric: str,
+    *,
+    room: Room = IN_MEMORY,
+    seed: int = 0,
+    n_threads: int = 1,
 ) -> Vectors:
-    """Bring vectors into the form that searches work on, with ones for rows that are not sound.
+    """Bring vectors into the form that searches work on.
+
+    Rows that are not sound get the values of the first that is.
 
     Parameters
     ----------
     vectors : array of numbers, shape (n, d)
     sound : bool array, shape (n,)
-        Rows that `as_vectors` takes.
-    metric : {"l2", "cosine"}
+        Rows that `as_vectors` takes; at least one.
+    metric : {"l2", "cosine", ...}
     room : Room
         Where the result is put if it is a copy.
+    seed : int
+        Of the rows that a whitening is fitted to; with the default shrinkage.
+    n_threads : int
+        Does not change the result.
     """
-    if sound.all():
-        return as_vectors(vectors, metric, room=room)
-    mended = room.rows((vectors.shape[0], vectors.shape[1]), vector_type(vectors.dtype))
+    how: Any = {"room": room, "n_threads": n_threads}
+    if not sound.all():
+        vectors = _mended(vectors, sound, metric, room)
+        how["overwrite"] = True
+    if metric == "mahalanobis":
+        plain = as_vectors(vectors, "l2", room=room)
+        rows = np.flatnonzero(sound)
+        how["whitening"] = fit_whitening(plain, rows=rows, seed=seed, room=room)
+    return as_vectors(vectors, metric, **how)
+
+
+def _mended(
+    vectors: NDArray[Any], sound: NDArray[np.bool_], metric: str, room: Room
+) -> NDArray[Any]:
+    """Return vectors with the first sound one in place of those that are not."""
+    codes = metric == "hamming" and vectors.dtype == np.uint8
+    kind = np.uint8 if codes else vector_type(vectors.dtype)
+    mended = room.rows((vectors.shape[0], vectors.shape[1]), kind)
+    first = vectors[int(sound.argmax())]
     for start in range(0, len(vectors), BLOCK_ROWS):
         part = slice(start, start + BLOCK_ROWS)
-        mended.append(np.where(sound[part][:, None], vectors[part], vectors.dtype.type(1)))
+        mended.append(np.where(sound[part][:, None], vectors[part], first))
         room.have_read(vectors, vectors[part])
-    return as_vectors(mended.finish(), metric, room=room, overwrite=True)
+    return mended.finish()
 
 
 def check_values(survey: Survey, dtype: np.dtype[Any], metric: str) -> list[Check]:
@@ -208,7 +240,7 @@ def _magnitudes(survey: Survey, metric: str) -> Check:
     if figures["count"]:
         return failed(
             "magnitudes",
-            f"values above {largest_value(len(survey.low)):.3g} in {text}",
+            f"values above {largest_value(len(survey.low), metric):.3g} in {text}",
             "divide the vectors by a constant",
             **figures,
         )
@@ -222,7 +254,7 @@ def _magnitudes(survey: Survey, metric: str) -> Check:
             **figures,
         )
     apart = float(np.maximum(survey.high - survey.mean, survey.mean - survey.low).max())
-    if metric == "l2" and 0 < apart < SMALLEST_DIFFERENCE:
+    if metric in ("l2", "l1", "ip") and 0 < apart < SMALLEST_DIFFERENCE:
         return failed("magnitudes", TOO_ALIKE, SPREAD_THEM, **figures)
     if float(survey.lengths.max(initial=0.0)) > LONGEST:
         text, marked = marked_rows(survey.lengths > LONGEST)

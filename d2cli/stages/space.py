@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Literal, TypeAlias, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -10,7 +10,9 @@ from numpy.typing import NDArray
 from d2cli.stages._neighbors import first_twins, nearest_of, row_keys
 from d2cli.stages.parallel import Task, run_tasks
 from d2cli.stages.room import IN_MEMORY, Room
-from d2cli.stages.vectors import Vectors
+from d2cli.stages.vectors import Searchable, Vectors
+
+Measure: TypeAlias = Literal["l2", "l1", "hamming"]
 
 BLOCK_ROWS = 4096
 CENTER_ROWS = 1024  # that tell whether a few rows far off have moved the mean away from the rest
@@ -32,11 +34,12 @@ class SearchSpace:
     others, their median is subtracted. The scale is a power of two, so it costs none.
     """
 
-    vectors: Vectors  # (n, d), all rows of the input
+    vectors: Searchable  # (n, d), all rows of the input
     rows: NDArray[np.int64]  # (u,) the row of each place, ascending
     center: NDArray[np.float64]  # (d,)
     scale: float  # power of two that brings the largest coordinate to 0.5 ... 1
     room: Room = field(default=IN_MEMORY)  # where the vectors live
+    measure: Measure = "l2"  # "hamming": vectors are uint8 codes, as they are, in no centre
 
     @property
     def n_places(self) -> int:
@@ -86,7 +89,8 @@ class SearchSpace:
             Ascending by (distance, place); padded with -1 and infinity.
         """
         if not self.room.on_disk:
-            return nearest_of(self.vectors, self.rows, queries, indptr, candidates, k)
+            vectors = cast("Vectors", self.vectors)  # no codes: they are scanned
+            return nearest_of(vectors, self.rows, queries, indptr, candidates, k)
         # So few queries at a time that all vectors they need fit into a small copy.
         at_once = gathered_rows(self.vectors)
         neighbors = np.empty((len(queries), k), dtype=np.int32)
@@ -117,7 +121,7 @@ class SearchSpace:
         numbers: NDArray[np.int32] = inverse.astype(np.int32)
         compared = np.full(len(candidates), -1, dtype=np.int32)
         compared[real] = numbers[len(queries) :]
-        copy = take_rows(self.vectors, self.rows[needed], self.room)
+        copy = cast("Vectors", take_rows(self.vectors, self.rows[needed], self.room))
         everything = np.arange(len(needed), dtype=np.int64)
         found, distances = nearest_of(
             copy, everything, numbers[: len(queries)], indptr, compared, k
@@ -125,11 +129,11 @@ class SearchSpace:
         return np.where(found >= 0, needed[found], np.int32(-1)), distances
 
 
-def take_rows(vectors: Vectors, rows: NDArray[np.int64], room: Room = IN_MEMORY) -> Vectors:
+def take_rows(vectors: Searchable, rows: NDArray[np.int64], room: Room = IN_MEMORY) -> Searchable:
     """Return ``vectors[rows]``; a view if the rows are consecutive."""
     if len(rows) and rows[-1] - rows[0] == len(rows) - 1 and np.all(np.diff(rows) == 1):
         return vectors[rows[0] : rows[-1] + 1]
-    taken: Vectors = room.take(vectors, rows)
+    taken: Searchable = room.take(vectors, rows)
     return taken
 
 
@@ -140,20 +144,30 @@ def gathered_rows(vectors: NDArray[Any]) -> int:
 
 
 def build_space(
-    vectors: Vectors, rows: NDArray[np.int64], *, n_threads: int = 1, room: Room = IN_MEMORY
+    vectors: Searchable,
+    rows: NDArray[np.int64],
+    *,
+    n_threads: int = 1,
+    room: Room = IN_MEMORY,
+    measure: Measure = "l2",
 ) -> SearchSpace:
     """Centre and scale distinct rows.
 
     Parameters
     ----------
     vectors : float32 or float64 array, shape (n, d), C-ordered, finite
+        uint8 codes for "hamming", which stay as they are.
     rows : int64 array, shape (u,), ascending
         Rows of different vectors.
     n_threads : int
         Does not change the result.
     room : Room
         Where the vectors live; does not change the result.
+    measure : {"l2", "l1", "hamming"}
+        What rows are compared by.
     """
+    if measure == "hamming":
+        return SearchSpace(vectors, rows, np.zeros(vectors.shape[1]), 1.0, room, measure)
     starts = range(0, len(rows), BLOCK_ROWS)
     sums, lows, highs = (np.zeros((len(starts), vectors.shape[1])) for _ in range(3))
 
@@ -177,11 +191,11 @@ def build_space(
             away[~varies] = 0.0
         largest = float(away.max())
     exponent = max(int(np.frexp(largest)[1]), -1000)
-    return SearchSpace(vectors, rows, center, float(np.ldexp(1.0, -exponent)), room)
+    return SearchSpace(vectors, rows, center, float(np.ldexp(1.0, -exponent)), room, measure)
 
 
 def _center(
-    vectors: Vectors, rows: NDArray[np.int64], mean: NDArray[np.float64], room: Room
+    vectors: Searchable, rows: NDArray[np.int64], mean: NDArray[np.float64], room: Room
 ) -> NDArray[np.float64]:
     """Return the mean (d,), or the median of some rows if the mean is far from most of them."""
     some = np.linspace(0, len(rows) - 1, min(len(rows), CENTER_ROWS)).astype(np.int64)
@@ -200,7 +214,7 @@ def _share(tasks: list[Task], n_threads: int) -> None:
 
 
 def distinct_rows(
-    vectors: Vectors,
+    vectors: Searchable,
     rows: NDArray[np.int64],
     *,
     n_threads: int = 1,
@@ -210,7 +224,7 @@ def distinct_rows(
 
     Parameters
     ----------
-    vectors : float32 or float64 array, shape (n, d)
+    vectors : float32, float64 or uint8 array, shape (n, d)
     rows : int64 array, shape (m,), ascending
     n_threads : int
         Does not change the result.
@@ -246,7 +260,7 @@ def distinct_rows(
 
 
 def _twins(
-    vectors: Vectors, rows: NDArray[np.int64], keys: NDArray[np.uint64], room: Room
+    vectors: Searchable, rows: NDArray[np.int64], keys: NDArray[np.uint64], room: Room
 ) -> NDArray[np.int32]:
     """Return for every row, by position, the first one with its vector, (m,)."""
     if not room.on_disk:

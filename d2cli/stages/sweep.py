@@ -79,6 +79,7 @@ def slice_graph(graph: KnnGraph, n_neighbors: int) -> KnnGraph:
         graph.ef_search,
         graph.n_duplicates,
         graph.probes,
+        graph.whitening,
     )
 
 
