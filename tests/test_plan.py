@@ -111,3 +111,32 @@ def test_lines_and_json_say_the_same():
 
 def test_the_speed_of_this_machine_is_positive():
     assert measure_speed() > 1e8
+
+
+def test_codes_take_their_own_bytes_and_their_bits_where_they_are_not_scanned():
+    codes = replace(JOB, width=64, dtype=np.dtype(np.uint8), mapped=False, in_table=True)
+    small = plan(replace(codes, n_rows=20_000), metric="hamming")
+    assert "20,000 rows x 512, uint8 in a table, 10 neighbors by hamming, exact" in small.title
+    assert step(small, "read").vectors == step(small, "exact").vectors == 20_000 * 64
+    large = plan(codes, metric="hamming")
+    assert step(large, "read").vectors == 1_000_000 * 64
+    assert step(large, "search (hnsw)").vectors >= 1_000_000 * (64 + 512 * 4)
+
+
+def test_a_scan_takes_the_time_of_all_pairs_whatever_the_backend():
+    job = replace(JOB, n_rows=100_000, width=100, n_threads=1)
+    found = step(plan(job, metric="l1"), "exact").seconds
+    assert found == pytest.approx(1e10 * (2e-9 + 100 * 0.07e-9))
+    assert step(plan(job, metric="l1"), "read").vectors == 100_000 * 100 * 4
+
+
+def test_whitening_is_a_step_that_holds_both_copies():
+    job = replace(JOB, n_rows=50_000, n_threads=1)
+    found = step(plan(job, metric="mahalanobis"), "whiten")
+    assert found.vectors == 2 * 50_000 * 512 * 4
+    assert found.seconds == pytest.approx(50_000 * 512**2 * 0.17e-9)
+    in_table = replace(job, mapped=False, in_table=True)
+    assert step(plan(in_table, metric="mahalanobis"), "whiten").vectors == 50_000 * 512 * 4
+    whole = replace(job, dtype=np.dtype(np.int32))
+    assert step(plan(whole, metric="mahalanobis"), "whiten").vectors == 50_000 * 512 * (4 + 8 + 4)
+    assert not any(one.name == "whiten" for one in plan().steps)
