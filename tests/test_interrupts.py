@@ -103,10 +103,15 @@ def test_a_long_step_of_native_code_is_no_obstacle(tmp_path, where, number, code
 
 @pytest.mark.parametrize(("number", "code"), SIGNALS)
 @pytest.mark.parametrize(
-    ("backend", "phase"), [("exact", "exact search:"), ("hnsw", "building hnsw:")]
+    ("how", "phase"),
+    [
+        (("--backend", "exact"), "exact search:"),
+        (("--backend", "hnsw"), "building hnsw:"),
+        (("--metric", "l1"), "exact search:"),
+    ],
 )
-def test_a_search_is_left_between_two_pieces(tmp_path, backend, phase, number, code):
-    process = start("", "graph", *vectors(tmp_path, 40_000, 64), "--backend", backend)
+def test_a_search_is_left_between_two_pieces(tmp_path, how, phase, number, code):
+    process = start("", "graph", *vectors(tmp_path, 40_000, 64), *how)
     wait_for(process, phase)
 
     got, seconds, err = stop(process, number)

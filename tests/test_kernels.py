@@ -245,3 +245,58 @@ def test_refined_neighbors_are_the_nearest_of_all_that_is_asked(seed, n, k, brea
         known = np.array(sorted(asked - {-1, i}), dtype=np.int64)
         away = ((points[known] - points[i]) ** 2).sum(axis=1)
         assert found[i].tolist() == smallest(away, known, k)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 70),
+    st.integers(1, 40),
+    st.integers(1, 8),
+    st.sampled_from(["u1", "f4", "f8"]),
+)
+@settings(max_examples=100, deadline=None)
+def test_scanned_places_are_the_nearest_of_all(seed, n, dim, k, dtype):
+    points = np.random.default_rng(seed).integers(0, 4, (n, dim)).astype(dtype)
+    own = np.arange(n, dtype=np.int32)
+    nearest = _neighbors.ScannedSoFar(n, k)
+    for start in range(0, n, 33):  # in parts, the last one shorter
+        _neighbors.scan_places(nearest, points, points[start : start + 33], own, start)
+    neighbors, distances = nearest.finish()
+    if dtype == "u1":
+        away = np.unpackbits(points[:, None] ^ points, axis=2).sum(axis=2, dtype=float)
+    else:
+        away = np.abs(points[:, None] - points).sum(axis=2)
+    np.fill_diagonal(away, np.inf)
+    order = np.argsort(away, axis=1, kind="stable")[:, :k]
+    sorted_ = np.take_along_axis(away, order, axis=1)
+    expected = np.full((n, k), -1), np.full((n, k), np.inf)
+    expected[0][:, : order.shape[1]] = np.where(np.isfinite(sorted_), order, -1)
+    expected[1][:, : order.shape[1]] = sorted_
+    np.testing.assert_array_equal(neighbors, expected[0])
+    np.testing.assert_array_equal(distances, expected[1])
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 9), st.integers(1, 6), st.booleans())
+@settings(max_examples=50, deadline=None)
+def test_whitened_rows_are_sums_by_ascending_axis(seed, n, dim, wide):
+    rng = np.random.default_rng(seed)
+    points = rng.normal(size=(n, dim)).astype(np.float64 if wide else np.float32)
+    mean, upper = rng.normal(size=dim), np.triu(rng.normal(size=(dim, dim)))
+    expected = np.zeros((n, dim))
+    for r in range(n):
+        for i in range(dim):
+            for j in range(i + 1):
+                expected[r, i] += (np.float64(points[r, j]) - mean[j]) * upper[j, i]
+    found = _neighbors.whiten_rows(points, mean, upper)
+    np.testing.assert_array_equal(found, expected.astype(np.float32))
+
+
+@given(st.integers(0, 2**32 - 1), st.integers(1, 60), st.integers(1, 9))
+@settings(max_examples=50, deadline=None)
+def test_first_twins_of_codes_equal_a_dictionary(seed, n, dim):
+    codes = np.random.default_rng(seed).integers(0, 3, (n, dim)).astype(np.uint8)
+    rows = np.arange(n, dtype=np.int64)
+    lowest = {}
+    expected = [lowest.setdefault(code.tobytes(), i) for i, code in enumerate(codes)]
+    found = _neighbors.first_twins(codes, rows, _neighbors.row_keys(codes, rows))
+    assert found.tolist() == expected

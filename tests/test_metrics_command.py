@@ -252,3 +252,28 @@ def test_threads_and_a_limit_of_memory_change_no_byte(files, d2, metric):
     assert d2("graph", source, "--metric", metric, "-j", 1, "-o", "1.parquet")[0] == 0
     assert d2("graph", source, "--metric", metric, "-j", 3, "-o", "3.parquet")[0] == 0
     assert (files / "1.parquet").read_bytes() == (files / "3.parquet").read_bytes()
+
+
+def test_test_rows_are_seen_as_the_metric_sees_the_others(files, d2, real):
+    table = pq.read_table("codes.parquet")
+    pq.write_table(table.slice(0, 100), "test.parquet")
+    given = ("--difficulty", "aum", "--labels", "label", "--rates", 0.5, "--seeds", 1)
+    methods = ("--methods", "d2", "--metric", "hamming")
+    code, _, err = d2("compare", "codes.parquet", *given, *methods, "--test", "test.parquet")
+    assert code == 0, err
+    as_numbers = table.column("code").combine_chunks().cast(pa.list_(pa.int16(), 48))
+    at = table.schema.get_field_index("code")
+    pq.write_table(table.set_column(at, "code", as_numbers), "test.parquet")
+    code, _, err = d2("compare", "codes.parquet", *given, *methods, "--test", "test.parquet")
+    assert (code, "test.parquet::code: is float32; hamming compares" in err) == (3, True)
+    # Lengths of test rows are no matter: they are not in the graph.
+    vectors = np.stack(real["embedding"].to_numpy()).astype(np.float32)
+    vectors *= np.arange(1, N + 1, dtype=np.float32)[:, None]
+    column = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), vectors.shape[1])
+    at = real.schema.get_field_index("embedding")
+    pq.write_table(real.set_column(at, "embedding", column), "test.parquet")
+    code, _, err = d2("compare", "train.parquet", *given, "--methods", "d2", "--metric", "ip",
+                      "--test", "test.parquet")  # fmt: skip
+    assert code == 0, err
+    code, _, err = d2("compare", "test.parquet", *given, "--methods", "d2", "--metric", "ip")
+    assert (code, "have lengths" in err) == (3, True)
