@@ -126,7 +126,7 @@ def test_codes_take_their_own_bytes_and_their_bits_where_they_are_not_scanned():
 def test_a_scan_takes_the_time_of_all_pairs_whatever_the_backend():
     job = replace(JOB, n_rows=100_000, width=100, n_threads=1)
     found = step(plan(job, metric="l1"), "exact").seconds
-    assert found == pytest.approx(1e10 * (2e-9 + 100 * 0.07e-9))
+    assert found == pytest.approx(1e10 * (15e-9 + 100 * 0.045e-9))
     assert step(plan(job, metric="l1"), "read").vectors == 100_000 * 100 * 4
 
 

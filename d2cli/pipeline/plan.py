@@ -26,8 +26,8 @@ from d2cli.stages.vectors import vector_type
 READ = 0.6e9  # bytes a second: reading, digest and checks, one thread
 WRITE = 0.3e9  # bytes a second: digest and file of the graph
 PAIR = 0.4e-9  # seconds to look at one product of the exact search
-SCANNED_PAIR = 2e-9  # seconds to look at one pair of the scan by l1, or of codes
-SCANNED_AXIS = 0.07e-9  # and for each axis, or byte of a code
+# Seconds to look at one pair of a scan, and for each axis, or byte of a code.
+SCANNED = {"l1": (15e-9, 0.045e-9), "hamming": (2e-9, 0.065e-9)}
 FITTED_AXES = 0.1e-9  # seconds a row and pair of axes to fit a whitening
 WHITENED_AXES = 0.07e-9  # and to whiten
 PAIRED = 0.6  # of the time, where every product serves both of its rows
@@ -344,8 +344,9 @@ class _Cost:
         )
         answer = 12.0 * size * k
         way = _backend(size, job.width, self.params)
-        if way == "exact" and self.params.metric in ("l1", "hamming"):
-            seconds = float(size) * size * (SCANNED_PAIR + SCANNED_AXIS * job.width) / self.threads
+        if way == "exact" and self.params.metric in SCANNED:
+            pair, axis = SCANNED[self.params.metric]
+            seconds = float(size) * size * (pair + axis * job.width) / self.threads
             asked_at_once = scan_search.QUERY_BLOCK * (8.0 * k + 2.0 * job.row_bytes)
             return [first, ("exact search", seconds, rows + threads * asked_at_once + answer, 0.0)]
         if way == "exact":

@@ -115,9 +115,9 @@ cdef extern from *:
                     part[lane] += __builtin_fabsf(a[i + lane] - b[i + lane]);
             for (lane = 0; i + lane < dim; lane++)
                 part[lane] += __builtin_fabsf(a[i + lane] - b[i + lane]);
-            float sum = 0;
-            for (lane = 0; lane < 32; lane++) sum += part[lane];
-            out[j] = sum;
+            for (ptrdiff_t half = 16; half; half /= 2)
+                for (lane = 0; lane < half; lane++) part[lane] += part[lane + half];
+            out[j] = part[0];
         }
     }
 
