@@ -12,6 +12,7 @@ from d2cli.errors import ParameterError
 
 Metric = Literal["l2", "cosine", "ip", "l1", "mahalanobis", "hamming"]
 Backend = Literal["auto", "exact", "hnsw", "cells", "fast"]
+Fusion = Literal["concat", "distance", "graphs"]
 Kernel = Literal["gaussian", "exponential"]
 Messages = Literal["signed", "clamped"]
 Ties = Literal["random", "row"]
@@ -40,6 +41,7 @@ PROBE: Probe = "probe"
 GAMMA_FORWARD_WITHOUT_RATE = 0.25
 SMALLEST_RATE = 0.1  # rates below it use its gammas
 EL2N_EPOCHS, WINDOW = 5, 10
+FUSION: Fusion = "distance"  # of several modalities: takes every metric, and rows that lack one
 
 
 @dataclass(frozen=True, kw_only=True)

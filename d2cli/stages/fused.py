@@ -1,0 +1,140 @@
+"""One graph of several modalities, by any of the ways that `d2cli.stages.fusion` defines."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from d2cli.errors import ParameterError
+from d2cli.params import Fusion, GraphParams
+from d2cli.stages.fused_distance import build_distance_graph
+from d2cli.stages.fused_exact import sampled_bandwidths
+from d2cli.stages.fused_graphs import build_graphs, unite
+from d2cli.stages.fusion import Modalities, concatenate, require_complete, unit_rows
+from d2cli.stages.graph import KnnGraph, build_graph
+from d2cli.stages.groups import Groups
+from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.recall import Recall
+from d2cli.stages.vectors import Vectors, as_vectors
+
+
+@dataclass(frozen=True, eq=False)
+class FusedGraph:
+    """A graph of several modalities, and what is known of them.
+
+    Attributes
+    ----------
+    graph : KnnGraph
+    bandwidths : dict of str to float
+        h_m of each modality, by name, in the unit of its metric.
+    recalls : dict of str to Recall
+        Of each modality's own graph ("graphs" only).
+    candidates : int
+        k' of each modality for a row ("distance" only); 0 if all was searched exactly.
+    """
+
+    graph: KnnGraph
+    bandwidths: dict[str, float]
+    recalls: dict[str, Recall]
+    candidates: int = 0
+
+
+def metric_for(params: GraphParams, fusion: Fusion) -> GraphParams:
+    """Return the parameters that a fusion measures by: "concat" always by "cosine".
+
+    Its rows have length 1, and "l2" is what a metric is if nobody names one.
+
+    Raises
+    ------
+    ParameterError
+        If "concat" is asked to measure by another metric.
+    """
+    if fusion != "concat":
+        return params
+    if params.metric not in (GraphParams().metric, "cosine"):
+        raise ParameterError(
+            f"fusion concat divides rows by their length, so metric {params.metric} has no effect",
+            hint="leave out --metric, or use --fusion distance or --fusion graphs",
+        )
+    return replace(params, metric="cosine")
+
+
+def fuse(
+    modalities: Modalities,
+    fusion: Fusion,
+    params: GraphParams,
+    *,
+    groups: Groups | None = None,
+    n_threads: int = 1,
+    on_progress: Progress = no_progress,
+) -> FusedGraph:
+    """Build one graph of several modalities.
+
+    Parameters
+    ----------
+    modalities : Modalities
+        Of the metric of ``params``.
+    fusion : {"concat", "distance", "graphs"}
+        See `d2cli.stages.fusion`.
+    params : GraphParams
+        As `metric_for` returns them.
+    groups : Groups, optional
+        Neighbours are searched within a row's group only.
+    n_threads : int
+        Does not change the result.
+
+    Raises
+    ------
+    InputError
+        If a row lacks a modality and ``fusion`` is "concat".
+    """
+    how: Any = {"groups": groups, "n_threads": n_threads, "on_progress": on_progress}
+    if fusion == "graphs":
+        graphs = build_graphs(modalities, params, **how)
+        graph, bandwidths = unite(modalities, graphs, groups)
+        return FusedGraph(graph, bandwidths, {name: one.recall for name, one in graphs.items()})
+    if fusion == "concat":
+        require_complete(modalities)
+    bandwidths = sampled_bandwidths(modalities, params.n_neighbors, seed=params.seed, **how)
+    if fusion == "distance":
+        graph, candidates = build_distance_graph(modalities, bandwidths, params, **how)
+        return FusedGraph(graph, bandwidths, {}, candidates)
+    joined = as_vectors(concatenate(modalities, bandwidths), "l2", room=modalities.room)
+    by_l2 = replace(params, metric="l2")
+    graph = build_graph(joined, by_l2, room=modalities.room, **how)
+    return FusedGraph(graph, bandwidths, {})
+
+
+def side_by_side(
+    modalities: Modalities,
+    params: GraphParams,
+    *,
+    n_threads: int = 1,
+    on_progress: Progress = no_progress,
+) -> Vectors:
+    """Return what a map or a probe sees of several modalities: unit rows, scaled and concatenated.
+
+    The vectors of the fusion "concat", but 0 where a row lacks a modality or is a zero vector; l2
+    between them is meant.
+
+    Parameters
+    ----------
+    modalities : Modalities
+        By any metric whose vectors are those of the data.
+    params : GraphParams
+        k and the seed of the bandwidths.
+    """
+    unit = unit_rows(modalities)
+    bandwidths = sampled_bandwidths(
+        unit,
+        params.n_neighbors,
+        groups=None,
+        seed=params.seed,
+        n_threads=n_threads,
+        on_progress=on_progress,
+    )
+    return concatenate(unit, bandwidths)
+
+
+def fused_parameters(fusion: Fusion, shares: Mapping[str, float]) -> dict[str, Any]:
+    """Return what a graph of several modalities records beside `GraphParams`."""
+    return {"fusion": fusion, "shares": dict(shares)}
