@@ -3,20 +3,24 @@
 They compute what the command line computes, bit for bit, but read and write no files.
 """
 
+import math
 import os
+from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from d2cli.errors import InputError
+from d2cli.errors import InputError, ParameterError
 from d2cli.params import (
     AUTO,
+    FUSION,
     PROBE,
     Auto,
     Backend,
     Direction,
+    Fusion,
     GraphParams,
     Metric,
     PresetName,
@@ -24,6 +28,8 @@ from d2cli.params import (
     SelectParams,
 )
 from d2cli.stages.difficulty import orient, uniform_difficulty
+from d2cli.stages.fused import fuse, metric_for
+from d2cli.stages.fusion import as_modalities, require_any, shares_of
 from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import Groups, group_by
 from d2cli.stages.held_out import score_by_probe
@@ -33,8 +39,10 @@ from d2cli.stages.vectors import as_searchable, as_vectors
 
 
 def graph(
-    vectors: ArrayLike,
+    vectors: ArrayLike | Mapping[str, ArrayLike],
     *,
+    weights: Mapping[str, float] | None = None,
+    fusion: Fusion | None = None,
     n_neighbors: int = 10,
     metric: Metric = "l2",
     backend: Backend = "auto",
@@ -48,8 +56,13 @@ def graph(
 
     Parameters
     ----------
-    vectors : array of numbers, shape (n, d)
+    vectors : array of numbers, shape (n, d), or mapping of str to such arrays
         Finite; not zero under "cosine", of one length under "ip", packed uint8 under "hamming".
+        Several modalities become one graph; a row of NaN alone is one that lacks the modality.
+    weights : mapping of str to float, optional
+        Of several modalities; 1 for those left out.
+    fusion : {"concat", "distance", "graphs"}, optional
+        How several modalities become one graph, see `d2cli.stages.fusion`; "distance" if left out.
     n_neighbors, metric, backend, recall, seed, shrinkage
         See `d2cli.params.GraphParams`.
     within : array, shape (n,), optional
@@ -60,14 +73,15 @@ def graph(
     Returns
     -------
     KnnGraph
-        ``neighbors`` int32 (n, k) ascending by (distance, row), ``distances`` float32 (n, k).
+        ``neighbors`` int32 (n, k) ascending by (distance, row), ``distances`` float32 (n, k); lists
+        of the fusion "graphs" are up to as many times longer as there are modalities.
 
     Raises
     ------
     InputError
         If a row is not finite or not fit for the metric, or labels do not fit the rows.
     ParameterError
-        If a parameter is out of range.
+        If a parameter is out of range, or weights or a fusion are given for one array.
     """
     params = GraphParams(
         n_neighbors=n_neighbors,
@@ -77,6 +91,16 @@ def graph(
         seed=seed,
         shrinkage=shrinkage,
     )
+    if isinstance(vectors, Mapping):
+        if len(vectors) > 1:
+            return _fused(vectors, weights or {}, fusion, params, within, n_threads)
+        if not vectors:
+            raise ParameterError("vectors are of no modality, expected at least one")
+        (vectors,) = vectors.values()
+    if weights or fusion:
+        raise ParameterError(
+            "weights and fusion need several modalities", hint="pass a dict of arrays by name"
+        )
     threads = n_threads or os.cpu_count() or 1
     checked, whitening = as_searchable(
         vectors, metric, shrinkage=shrinkage, seed=seed, n_threads=threads
@@ -84,6 +108,56 @@ def graph(
     groups = _groups(within, len(checked))
     found = build_graph(checked, params, groups=groups, n_threads=threads)
     return replace(found, whitening=whitening)
+
+
+def _fused(
+    vectors: Mapping[str, ArrayLike],
+    weights: Mapping[str, float],
+    fusion: Fusion | None,
+    params: GraphParams,
+    within: ArrayLike | None,
+    n_threads: int | None,
+) -> KnnGraph:
+    """Return one graph of several modalities."""
+    for name, weight in weights.items():
+        if name not in vectors:
+            raise ParameterError(f"weights name '{name}', which is no modality")
+        if not 0 < weight < math.inf:
+            raise ParameterError(f"the weight of '{name}' is {weight}, expected a number above 0")
+    chosen = fusion or FUSION
+    if chosen not in get_args(Fusion):
+        raise ParameterError(f"fusion is '{chosen}', expected one of {', '.join(get_args(Fusion))}")
+    measured, n_samples, present, rows = metric_for(params, chosen), 0, {}, {}
+    for name, values in vectors.items():
+        array = np.asarray(values)
+        n_samples = max(n_samples, len(array)) if array.ndim == 2 else n_samples
+        if (
+            array.ndim == 2
+            and array.dtype.kind == "f"
+            and (gone := np.isnan(array).all(axis=1)).any()
+        ):
+            rows[name], array = np.flatnonzero(~gone).astype(np.int64), array[~gone]
+        present[name] = array
+    for name, values in vectors.items():
+        if len(np.asarray(values)) != n_samples:
+            raise InputError(
+                f"{name}: has {len(np.asarray(values)):,} rows, expected {n_samples:,}"
+            )
+    require_any({name: rows.get(name) for name in vectors}, n_samples)
+    modalities = as_modalities(
+        present,
+        shares_of({name: weights.get(name, 1) for name in vectors}),
+        n_samples,
+        measured.metric,
+        rows=rows,
+    )
+    return fuse(
+        modalities,
+        chosen,
+        measured,
+        groups=_groups(within, n_samples),
+        n_threads=n_threads or os.cpu_count() or 1,
+    ).graph
 
 
 def score(

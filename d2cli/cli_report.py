@@ -6,7 +6,7 @@ import typer
 
 from d2cli import options as opt
 from d2cli import options_artifacts as art
-from d2cli.completion import columns, file_columns
+from d2cli.completion import file_columns, modalities
 
 SelectionFile = Annotated[
     str,
@@ -25,13 +25,14 @@ Source = Annotated[
     ),
 ]
 Embedding = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--embedding",
         "-e",
-        metavar="COLREF",
-        autocompletion=columns,
-        help="Vectors for a map (.html only). Left out: the only ones that --source has.",
+        metavar="[NAME=]COLREF",
+        autocompletion=modalities,
+        help="Vectors for a map (.html only); all of them where the graph has several. Left out: "
+        "the only ones that --source has.",
         show_default=False,
     ),
 ]
@@ -104,7 +105,16 @@ def report(
     commands_report.report(
         selection,
         commands_report.ReportRefs(
-            scores, graph, source, embedding, group, include, exclude, id_, show, previous
+            scores,
+            graph,
+            source,
+            tuple(embedding or ()),
+            group,
+            include,
+            exclude,
+            id_,
+            show,
+            previous,
         ),
         output=output,
         as_json=json,

@@ -66,7 +66,7 @@ def one_embedding(given: list[str] | None) -> str | None:
     if given and len(given) > 1:
         raise ParameterError(
             f"{len(given)} embeddings are given, expected one",
-            hint="concatenate them into one column first",
+            hint="`d2 graph`, `d2 prune`, probes and maps take several",
         )
     return given[0] if given else None
 
@@ -115,7 +115,7 @@ def graph(
     **columns: str | None,
 ) -> None:
     """Run ``d2 graph``."""
-    what: dict[str, Any] = {"embedding": one_embedding(embedding), "output": output, **columns}
+    what: dict[str, Any] = {"embedding": embedding, "output": output, **columns}
     if dry_run:
         with setting.run() as run:
             planned = pipeline.plan_run_graph(run, source, params, **what)
@@ -238,7 +238,7 @@ def prune(
 ) -> None:
     """Run ``d2 prune``."""
     params = (graph_params, score_params, select_params)
-    more |= {"embedding": one_embedding(embedding), "targets": targets}
+    more |= {"embedding": embedding, "targets": targets}
     if dry_run:
         with setting.run() as run:
             planned = pipeline.plan_run_prune(run, source, *params, **more)

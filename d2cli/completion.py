@@ -32,6 +32,15 @@ def columns(ctx: Line, incomplete: str) -> list[str]:
     return _columns(_home(ctx), incomplete)
 
 
+def modalities(ctx: Line, incomplete: str) -> list[str]:
+    """Return what an embedding of several could be: columns, behind ``NAME=`` too."""
+    found = columns(ctx, incomplete)
+    name, equals, start = incomplete.partition("=")
+    if found or not equals or not name.replace("-", "").replace("_", "").isalnum():
+        return found
+    return [f"{name}={column}" for column in columns(ctx, start)]
+
+
 def difficulties(ctx: Line, incomplete: str) -> list[str]:
     """Return what --difficulty could be: columns, or uniform."""
     return [*columns(ctx, incomplete), *_beginning(incomplete, (UNIFORM,))]

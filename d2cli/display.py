@@ -60,6 +60,7 @@ def print_error(error: D2Error) -> None:
 def print_graph(artifact: Any, status: str, output: str, note: Note) -> None:  # noqa: ANN401
     """Print what a graph is, or that it is up to date."""
     from d2cli.files.reports import recall_text
+    from d2cli.render.wording import neighbors_text
 
     if status == "up to date":
         note(f"graph: up to date ({output})")
@@ -69,7 +70,7 @@ def print_graph(artifact: Any, status: str, output: str, note: Note) -> None:  #
     equal = results["duplicates"]
     note(
         f"graph: {artifact.meta['n_rows']:,} rows x {results['dim']:,}, "
-        f"{parameters['n_neighbors']} neighbors by {parameters['metric']}, "
+        f"{neighbors_text(parameters)}, "
         f"{results['backend']}, {recall}"
         + (f", {equal:,} rows repeat the vector of another" if equal else "")
     )
@@ -130,13 +131,13 @@ def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None
 def summary(report: dict[str, Any]) -> list[str]:
     """Return the short summary of a report as lines of plain text."""
     from d2cli.files.reports import beside_random, direction_text, method_of, recall_text
-    from d2cli.render.wording import previous_lines, reselected
+    from d2cli.render.wording import of_modalities, previous_lines, reselected
 
     again = reselected(report)
     weights = report["weights"]
     lines = [
         f"  difficulty: {direction_text(report)}",
-        f"  graph: {report['graph']['backend']}, {recall_text(report)}",
+        f"  graph: {of_modalities(report)}{report['graph']['backend']}, {recall_text(report)}",
         f"  messages: bandwidth {weights['bandwidth']:.4g}, "
         f"gamma-forward {weights['forward']['gamma']:.4g}, "
         f"gamma-reverse {weights['reverse']['gamma']:.4g}, "

@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from d2cli.completion import columns, difficulties, file_columns, ids, one_of
+from d2cli.completion import columns, difficulties, file_columns, ids, modalities, one_of
 from d2cli.errors import ParameterError
 from d2cli.params import (
     AUTO,
@@ -14,6 +14,7 @@ from d2cli.params import (
     Balance,
     Direction,
     DynamicsParams,
+    Fusion,
     GraphParams,
     Kernel,
     Messages,
@@ -139,6 +140,29 @@ Embedding = Annotated[
         metavar="COLREF",
         autocompletion=columns,
         help="Column or array of vectors. Left out: the only one that SOURCE has.",
+        show_default=False,
+    ),
+]
+Embeddings = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--embedding",
+        "-e",
+        metavar="[NAME=]COLREF[:WEIGHT]",
+        autocompletion=modalities,
+        help="Column or array of vectors. Left out: the only one that SOURCE has. Several, each "
+        "with its -e, become one graph, see --fusion; WEIGHT is 1 if left out, NAME that of the "
+        "column or file.",
+        show_default=False,
+    ),
+]
+FusionOption = Annotated[
+    Fusion | None,
+    typer.Option(
+        "--fusion",
+        help="How several embeddings become one graph. distance: by the weighted mean of squared "
+        "distances, each in units of its median. graphs: union of a graph of each. concat: side "
+        "by side, unit rows (cosine); every row needs all of them. [default: distance]",
         show_default=False,
     ),
 ]
@@ -324,13 +348,14 @@ ProbeLabels = Annotated[
     ),
 ]
 ProbeEmbedding = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--embedding",
         "-e",
-        metavar="COLREF",
-        autocompletion=columns,
-        help="FILE or FILE::COLUMN of vectors, for --prune-hardest probe.",
+        metavar="[NAME=]COLREF[:WEIGHT]",
+        autocompletion=modalities,
+        help="FILE or FILE::COLUMN of vectors, for --prune-hardest probe; several are put side by "
+        "side.",
         show_default=False,
     ),
 ]

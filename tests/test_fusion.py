@@ -13,7 +13,13 @@ from d2cli.params import GraphParams
 from d2cli.stages.fused import fuse, metric_for, side_by_side
 from d2cli.stages.fused_distance import build_distance_graph
 from d2cli.stages.fused_exact import FusedSpace, sampled_bandwidths
-from d2cli.stages.fusion import as_modalities, concatenate, shares_of, unit_rows
+from d2cli.stages.fusion import (
+    as_modalities,
+    concatenate,
+    require_any,
+    shares_of,
+    unit_rows,
+)
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 
@@ -360,7 +366,11 @@ def test_concat_names_the_first_row_that_lacks_a_modality(clip, gaps):
 def test_a_row_without_any_modality_is_refused(clip):
     rows = {"image": np.arange(1, N), "text": np.r_[1:9, 10:N]}
     with pytest.raises(InputError, match=r"row 0 has no modality at all \(1 row in all\)"):
-        modalities_of(clip, rows=rows)
+        require_any(rows, N)
+    require_any({**rows, "sound": None}, N)
+    found = build("distance", clip, rows=rows).graph  # as an ablation leaves modalities out
+    assert np.all(found.neighbors[0] == -1)
+    assert not np.any(found.neighbors == 0)
 
 
 def test_bad_vectors_name_the_modality_and_the_row_of_the_data(clip, gaps):

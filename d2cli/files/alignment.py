@@ -40,7 +40,9 @@ class Rows:
     source: Source | None
     id_name: str | None = None
 
-    def rows_of(self, ref: ColumnRef, length: int) -> NDArray[np.int64] | None:
+    def rows_of(
+        self, ref: ColumnRef, length: int, *, partial: bool = False
+    ) -> NDArray[np.int64] | None:
         """Return for each of our rows its row in the other source; None if they are the same.
 
         Parameters
@@ -49,6 +51,8 @@ class Rows:
             The column to be matched.
         length : int
             Its rows.
+        partial : bool
+            An id that the other source lacks is -1, and no error.
 
         Raises
         ------
@@ -65,7 +69,7 @@ class Rows:
                 )
             theirs = id_column(ref.source, self.id_name)
             if theirs is not None:
-                return self._join(theirs)
+                return self._join(theirs, partial=partial)
         if length != self.n_rows:
             raise InputError(
                 f"{ref.where}: has {length:,} rows, but {self.name} has {self.n_rows:,}",
@@ -73,7 +77,7 @@ class Rows:
             )
         return None
 
-    def _join(self, theirs: ColumnRef) -> NDArray[np.int64] | None:
+    def _join(self, theirs: ColumnRef, *, partial: bool) -> NDArray[np.int64] | None:
         """Return the row of theirs for each row; None if they are in the same order."""
         import pyarrow.compute as pc
 
@@ -92,7 +96,7 @@ class Rows:
         if other.equals(self.ids):  # no search among all of them, and no memory for it
             return None
         found = pc.index_in(self.ids, value_set=other)
-        if found.null_count:
+        if found.null_count and not partial:
             missing = np.asarray(found.is_null())
             row = int(missing.argmax())
             defect = Defect(
@@ -101,7 +105,7 @@ class Rows:
             )
             defect.add(0, missing)
             defect.refuse(theirs.where)
-        rows = np.asarray(found).astype(np.int64)
+        rows = np.asarray(found.fill_null(-1) if found.null_count else found).astype(np.int64)
         del found, other
         pa.default_memory_pool().release_unused()
         return rows

@@ -60,17 +60,36 @@ def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY, *, packed: bool = False
     InputError
         If a row is null, holds a null or differs in width; names the first such row and the count.
     """
+    return read_vectors_there(ref, room, VectorDefects(), packed=packed)[0]
+
+
+def read_vectors_there(
+    ref: ColumnRef, room: Room, defects: "VectorDefects", *, packed: bool = False
+) -> tuple[NDArray[Any], NDArray[np.bool_] | None]:
+    """Read embeddings as `read_vectors`, but null rows, if ``defects`` allow them, are left out.
+
+    Only a room in memory takes fewer rows than the column has.
+
+    Returns
+    -------
+    vectors : array, shape (p, d)
+        Of the rows that are not null.
+    there : bool array, shape (n,), or None
+        Which rows these are; None if all.
+    """
     array = ref.source.array(ref.column.name)
     if array is not None:
-        return array
-    defects = VectorDefects()
+        return array, None
     rows: Rows | None = None
+    there: list[NDArray[np.bool_]] = []
     start = 0
     for batch in ref.source.batches(ref.column.name):
         with reading(ref.where):
             values = _storage(batch)
             values.validate(full=True)
         block = defects.check(start, values)
+        if defects.nulls:
+            there.append(np.asarray(values.is_valid()))
         if block is not None:
             if rows is None:
                 shape = (ref.source.n_rows, block.shape[1])
@@ -85,7 +104,10 @@ def read_vectors(ref: ColumnRef, room: Room = IN_MEMORY, *, packed: bool = False
     defects.refuse(ref.where)
     if rows is None:
         raise InputError(f"{ref.where}: holds no rows", hint="expected at least one")
-    return rows.finish()
+    valid = np.concatenate(there) if there else None
+    if valid is None or valid.all():
+        return rows.finish(), None
+    return rows.finish()[: int(valid.sum())], valid
 
 
 def stored_type(dtype: np.dtype[Any], *, packed: bool) -> type[np.generic]:
@@ -94,9 +116,10 @@ def stored_type(dtype: np.dtype[Any], *, packed: bool) -> type[np.generic]:
 
 
 class VectorDefects:
-    """What can be wrong with list columns."""
+    """What can be wrong with list columns; null rows are not, if ``nulls`` are allowed."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, nulls: bool = False) -> None:
+        self.nulls = nulls
         self.width = -1
         self.null = Defect("is null", NO_NULLS)
         self.ragged = Defect("", "all vectors need the same width; drop or mend these rows")
@@ -105,7 +128,8 @@ class VectorDefects:
     def check(self, start: int, batch: pa.Array) -> NDArray[Any] | None:
         """Return the batch as (b, d), or None if any row up to here is bad."""
         null = np.asarray(batch.is_null())
-        self.null.add(start, null)
+        if not self.nulls:
+            self.null.add(start, null)
         if pa.types.is_fixed_size_list(batch.type):
             widths = np.full(len(batch), batch.type.list_size)
         else:
@@ -125,7 +149,7 @@ class VectorDefects:
         if self.null.count or self.ragged.count or self.gap.count or self.width < 0:
             return None
         numbers: NDArray[Any] = values.to_numpy(zero_copy_only=False)
-        return numbers.reshape(len(batch), self.width)
+        return numbers.reshape(len(batch) - int(null.sum()), self.width)
 
     def refuse(self, where: str) -> None:
         """Raise InputError for the first kind of defect found."""

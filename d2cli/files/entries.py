@@ -16,7 +16,7 @@ from d2cli.files.cache import glance, unused
 from d2cli.files.cells import read_cell
 from d2cli.files.digests import parse_json
 from d2cli.files.publish import SUFFIX
-from d2cli.render.wording import printable, shorten
+from d2cli.render.wording import neighbors_text, printable, shorten
 
 try:
     import fcntl
@@ -119,7 +119,7 @@ def _describe(path: Path) -> tuple[int | None, str]:
     made, n_rows = found.meta["parameters"], found.meta.get("n_rows")
     try:
         what = {
-            "graph": lambda: f"{made['n_neighbors']} neighbors by {made['metric']}",
+            "graph": lambda: neighbors_text(made),
             "scores": lambda: str(made["difficulty"] or "an array without a name"),
             "selection": lambda: (
                 f"{made['method']}, "

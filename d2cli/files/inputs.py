@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pyarrow as pa
@@ -97,6 +97,8 @@ class FoundEmbedding:
     matched : int64 array, shape (n,), or None
         The row of the vectors for each of the rows; None if they are the same.
     within : Labels or None
+    unread : tuple of str
+        Names of the inputs whose digests are not known before they are read.
     """
 
     ref: ColumnRef
@@ -104,6 +106,12 @@ class FoundEmbedding:
     rows: Rows
     matched: NDArray[np.int64] | None
     within: Labels | None
+    unread: ClassVar[tuple[str, ...]] = ("vectors",)
+
+    @property
+    def where(self) -> str:
+        """Where the vectors are, for messages."""
+        return self.ref.where
 
     def read(self, room: Room = IN_MEMORY, *, packed: bool = False) -> Embedding:
         """Read the vectors into a room; ``packed`` codes stay uint8."""

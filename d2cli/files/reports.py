@@ -46,6 +46,7 @@ def report_of(
         "schema_version": REPORT_VERSION,
         "key": selection.key,
         **figures,
+        "graph": {**figures["graph"], **_of_modalities(graph)},
         "difficulty": {"name": made["difficulty"], **figures["difficulty"]},
         "examples": _with_ids(figures["examples"], ids_of(scores)),
         "parameters": {
@@ -63,6 +64,19 @@ def report_of(
         "versions": selection.meta["versions"],
         "stages": stages,
     }
+
+
+def _of_modalities(graph: Artifact) -> dict[str, Any]:
+    """Return what is known of a graph of several modalities beside the figures of any graph.
+
+    ``neighbors`` is then k, and not how many a row lists at most.
+    """
+    made, results = graph.meta["parameters"], graph.meta["results"]
+    if "fusion" not in made:
+        return {}
+    names = ("bandwidths", "recalls", "candidates", "lacking")
+    of_each = {name: results[name] for name in names}
+    return {"neighbors": made["n_neighbors"], "modalities": {**made["weights"]}, **of_each}
 
 
 def _with_ids(

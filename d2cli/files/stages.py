@@ -14,7 +14,7 @@ from d2cli.files.artifact_tables import column_of, flat_values
 from d2cli.files.artifacts import Artifact
 from d2cli.files.columns import group_labels
 from d2cli.files.tables import HARDER
-from d2cli.params import Direction
+from d2cli.params import Direction, Metric
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.recall import Recall
 from d2cli.stages.score import Scores
@@ -129,6 +129,16 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         results.get("probes", 0),
         _whitening_of(results["whitening"], results["dim"]) if "whitening" in results else None,
     )
+
+
+def metric_of(artifact: Artifact) -> Metric:
+    """Return the metric by which a probe or a map looks at the vectors of a graph.
+
+    Those of several modalities, side by side, are looked at as they are.
+    """
+    parameters = artifact.meta["parameters"]
+    metric: Metric = "l2" if "fusion" in parameters else parameters["metric"]
+    return metric
 
 
 def ids_of(artifact: Artifact) -> pa.Array | None:

@@ -16,10 +16,13 @@ from d2cli.files.artifacts import Artifact, stage_key
 from d2cli.files.cache import glance
 from d2cli.files.digests import digest_labels
 from d2cli.files.inputs import FoundEmbedding
+from d2cli.files.modalities import FoundModalities
 from d2cli.files.remote import Place
 from d2cli.params import GraphParams
+from d2cli.pipeline.modalities import graph_parameters, lists_of
 from d2cli.pipeline.run import STAGE_VERSIONS
 from d2cli.quantities import size_text
+from d2cli.render.wording import plain
 
 MISS, IF_SAME = "miss", "hit if the {} are the same"
 IF_GRAPH_SAME = "hit if the graph is the same"
@@ -106,13 +109,18 @@ def standing_artifacts(kind: Kind, output: Place | None, folder: Path | None) ->
 
 
 def forecast_graph(
-    found: FoundEmbedding, params: GraphParams, standing: list[Artifact], place: str, *, force: bool
+    found: FoundEmbedding | FoundModalities,
+    params: GraphParams,
+    standing: list[Artifact],
+    place: str,
+    *,
+    force: bool,
 ) -> Forecast:
     """Say whether a graph is there already.
 
     Parameters
     ----------
-    found : FoundEmbedding
+    found : FoundEmbedding or FoundModalities
         Vectors that are not read.
     params : GraphParams
     standing : list of Artifact
@@ -128,20 +136,20 @@ def forecast_graph(
         inputs["id"] = digest_labels(found.rows.ids)
     if found.within is not None:
         inputs["within"] = found.within.digest
-    size = n * (8 * params.n_neighbors + (LABEL_BYTES if found.rows.ids is not None else 0))
+    width = params.n_neighbors * lists_of(found)
+    size = n * (8 * width + (LABEL_BYTES if found.rows.ids is not None else 0))
     if force:
         return Forecast("graph", MISS, FORCED, n, size)
     # Without rows in its key, a graph of other vectors is known by their number.
     of_size = [one for one in standing if one.meta.get("n_rows") == n]
-    like = _alike("graph", params.recorded(), inputs, {"vectors": ANYTHING}, of_size)
+    made, open_inputs = graph_parameters(found, params), dict.fromkeys(found.unread, ANYTHING)
+    like = _alike("graph", made, inputs, open_inputs, of_size)
     if like:
         status, reason = IF_SAME.format("vectors"), like[0].name
     else:
         status = MISS
         ours = [one for one in standing if _is_of_this_code(one)]
-        reason = _difference(
-            params.recorded(), inputs, {"vectors": ANYTHING}, ours, place, n_rows=n
-        )
+        reason = _difference(made, inputs, open_inputs, ours, place, n_rows=n)
     return Forecast("graph", status, reason, n, size, like, tuple(standing))
 
 
@@ -269,4 +277,6 @@ def _changes(
 
 
 def _text(value: object) -> str:
+    if isinstance(value, dict):
+        return plain(value)
     return "none" if value is None else f"{value:g}" if isinstance(value, float) else str(value)

@@ -1,20 +1,23 @@
 """``d2 graph``: vectors to a graph file."""
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from d2cli.errors import InputError
 from d2cli.files.artifacts import Artifact, seal, stage_key, to_stream
-from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
+from d2cli.files.inputs import Embedding, FoundEmbedding
+from d2cli.files.modalities import FoundModalities, Fused, find_vectors
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.roworder import row_order
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
-from d2cli.params import GraphParams
+from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.forecast import forecast_graph, standing_artifacts
+from d2cli.pipeline.modalities import graph_parameters, make_fused
 from d2cli.pipeline.planning import DryRun, plan_of, settle, warn_about_memory
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
@@ -22,9 +25,21 @@ from d2cli.stages.vectors import as_searchable, width_of
 
 
 def make_graph(
-    run: Run, data: Embedding, params: GraphParams, key: str, *, spend: bool = False
+    run: Run, data: Embedding | Fused, params: GraphParams, key: str, *, spend: bool = False
 ) -> Artifact:
     """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more."""
+    artifact = (
+        make_fused(run, data, params, key)
+        if isinstance(data, Fused)
+        else _make_graph(run, data, params, key, spend=spend)
+    )
+    return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
+
+
+def _make_graph(
+    run: Run, data: Embedding, params: GraphParams, key: str, *, spend: bool
+) -> Artifact:
+    """Do as `make_graph` with one embedding."""
     try:
         vectors, whitening = as_searchable(
             data.vectors,
@@ -48,24 +63,28 @@ def make_graph(
     except InputError as error:
         raise error.at(data.where) from None
     within = data.within.values if data.within else None
-    artifact = seal(
+    return seal(
         "graph",
         graph_table(graph, data.rows.ids, within),
         key=key,
-        parameters=params.recorded(),
+        parameters=graph_parameters(data, params),
         inputs=data.digests,
         results={**graph_results(graph), "dim": width_of(vectors)},
     )
-    return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
 
 
-def graph_key(data: Embedding, params: GraphParams) -> str:
+def graph_key(data: Embedding | Fused, params: GraphParams) -> str:
     """Return what a graph depends on."""
-    return stage_key("graph", STAGE_VERSIONS["graph"], params.recorded(), data.digests)
+    return stage_key("graph", STAGE_VERSIONS["graph"], graph_parameters(data, params), data.digests)
 
 
 def cached_graph(
-    run: Run, folder: Path | None, data: Embedding, params: GraphParams, *, spend: bool = False
+    run: Run,
+    folder: Path | None,
+    data: Embedding | Fused,
+    params: GraphParams,
+    *,
+    spend: bool = False,
 ) -> Artifact:
     """Return the graph of vectors from the cache folder, or make it; warn about its defects."""
     key = graph_key(data, params)
@@ -87,7 +106,8 @@ def warn_about_graph(run: Run, artifact: Artifact) -> None:
             f"not reached; {_way_out(results)}"
         )
     neighbors = graph_of(artifact).neighbors
-    short = int((neighbors[:, -1] < 0).sum())
+    # Lists of several graphs may be longer than k.
+    short = int((neighbors[:, min(k, neighbors.shape[1]) - 1] < 0).sum())
     if short:
         run.note(
             f"warning: {short:,} of {len(neighbors):,} rows have fewer than {k} other rows "
@@ -96,6 +116,9 @@ def warn_about_graph(run: Run, artifact: Artifact) -> None:
 
 
 def _way_out(results: dict[str, Any]) -> str:
+    if results.get("candidates"):
+        each = f"{results['candidates']} candidates of each modality a row were ranked"
+        return f"{each}; --backend exact finds all"
     if "cells" in results["backend"]:
         return f"{results['probes']} cells a row were searched; --backend fast goes on with hnsw"
     return f"hnsw looked at {results['ef_search']} candidates a row; --backend exact finds all"
@@ -106,7 +129,8 @@ def run_graph(
     source: str,
     params: GraphParams,
     *,
-    embedding: str | None = None,
+    embedding: Sequence[str] | str | None = None,
+    fusion: Fusion | None = None,
     id_: str | None = None,
     within: str | None = None,
     output: str = STDIN,
@@ -119,7 +143,11 @@ def run_graph(
     source : str
         File with the vectors, or "-".
     params : GraphParams
-    embedding, id_, within : str, optional
+    embedding : sequence of str, optional
+        See `d2cli.files.modalities.find_vectors`.
+    fusion : {"concat", "distance", "graphs"}, optional
+        How several embeddings become one graph.
+    id_, within : str, optional
         COLREFs.
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
@@ -128,7 +156,7 @@ def run_graph(
     -------
     Artifact
     """
-    found, place = _find(run, source, embedding, id_, within, output)
+    found, place = _find(run, source, embedding, fusion, id_, within, output)
     settle(run, found, params)
     data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
@@ -146,13 +174,14 @@ def plan_run_graph(
     source: str,
     params: GraphParams,
     *,
-    embedding: str | None = None,
+    embedding: Sequence[str] | str | None = None,
+    fusion: Fusion | None = None,
     id_: str | None = None,
     within: str | None = None,
     output: str = STDIN,
 ) -> DryRun:
     """Return what `run_graph` would do; reads no vectors and writes nothing."""
-    found, place = _find(run, source, embedding, id_, within, output)
+    found, place = _find(run, source, embedding, fusion, id_, within, output)
     plan = plan_of(run, found, params)
     standing = standing_artifacts("graph", place, None)
     where = str(place or "any file")
@@ -162,13 +191,16 @@ def plan_run_graph(
 def _find(
     run: Run,
     source: str,
-    embedding: str | None,
+    embedding: Sequence[str] | str | None,
+    fusion: Fusion | None,
     id_: str | None,
     within: str | None,
     output: str,
-) -> tuple[FoundEmbedding, Place | None]:
+) -> tuple[FoundEmbedding | FoundModalities, Place | None]:
     """Find the vectors and the place of the graph."""
     if output != STDIN:
         check_suffix(as_place(output), ARTIFACT_SUFFIXES, "a graph")
-    found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    found = find_vectors(
+        run.sources, source, embedding=embedding, fusion=fusion, id_=id_, within=within
+    )
     return found, checked_place(run, output)

@@ -239,10 +239,14 @@ def plan_graph(job: Job, params: GraphParams, *, speed: float) -> Plan:
 
 def plan_prune(job: Job, params: GraphParams, *, speed: float) -> Plan:
     """Return what graph, scores and selection take."""
-    plan = plan_graph(job, params, speed=speed)
+    return and_prune(plan_graph(job, params, speed=speed), job.n_rows, params.n_neighbors)
+
+
+def and_prune(plan: Plan, n_rows: int, n_listed: int) -> Plan:
+    """Return a plan that goes on with scores and selection; ``n_listed`` neighbours a row."""
     # The graph as stored, both directions of its edges, and a few numbers a row.
-    bytes_ = graph_bytes(job.n_rows, params.n_neighbors)
-    rest = Step("score, select, report", PICK * job.n_rows, bytes_, 0.0)
+    bytes_ = graph_bytes(n_rows, n_listed)
+    rest = Step("score, select, report", PICK * n_rows, bytes_, 0.0)
     return replace(plan, steps=(*plan.steps, rest))
 
 

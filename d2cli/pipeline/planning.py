@@ -8,12 +8,24 @@ import numpy as np
 from d2cli.errors import ResourceError
 from d2cli.files import cache, memory
 from d2cli.files.inputs import FoundEmbedding
+from d2cli.files.modalities import FoundModalities, FoundModality
 from d2cli.files.scratch import DiskRoom, scratch_folder
 from d2cli.params import GraphParams
 from d2cli.pipeline.forecast import Forecast
-from d2cli.pipeline.plan import Job, Plan, measure_speed, plan_graph, plan_prune, with_limit
+from d2cli.pipeline.fused_plan import plan_fused
+from d2cli.pipeline.modalities import lists_of
+from d2cli.pipeline.plan import (
+    Job,
+    Plan,
+    and_prune,
+    measure_speed,
+    plan_graph,
+    plan_prune,
+    with_limit,
+)
 from d2cli.pipeline.run import Run, peak_memory
 from d2cli.quantities import size_text
+from d2cli.stages.fused import metric_for
 from d2cli.stages.vectors import vector_type
 
 ANY_SPEED = 1e10  # operations a second, where nobody asks for times
@@ -37,7 +49,7 @@ class DryRun:
 
 def plan_of(
     run: Run,
-    found: FoundEmbedding,
+    found: FoundEmbedding | FoundModalities,
     params: GraphParams,
     *,
     prune: bool = False,
@@ -50,38 +62,57 @@ def plan_of(
     ResourceError
         If even without the vectors more memory is needed.
     """
-    header = found.header
-    width = found.ref.source.width(found.ref.column.name)
-    in_memory = not header.mapped and (not header.in_table or not run.sources.paths)
-    job = Job(
-        found.rows.n_rows,
-        width,
-        header.dtype,
-        mapped=header.mapped,
-        in_table=header.in_table,
-        moved=found.matched is not None,
-        group_sizes=[len(rows) for rows in found.within.groups.rows()] if found.within else (),
-        n_threads=run.n_threads,
-        base=peak_memory() + memory.LIBRARIES,
-        held=header.n_rows * width * header.dtype.itemsize if in_memory else 0,
-    )
-    plan = (plan_prune if prune else plan_graph)(
-        job, params, speed=measure_speed() if timed else ANY_SPEED
-    )
+    speed = measure_speed() if timed else ANY_SPEED
+    if isinstance(found, FoundModalities):
+        jobs = {name: _job(run, found, one) for name, one in found.each.items()}
+        measured = metric_for(params, found.fusion)
+        plan = plan_fused(jobs, found.fusion, measured, speed=speed)
+        if prune:
+            plan = and_prune(plan, found.rows.n_rows, params.n_neighbors * lists_of(found))
+    else:
+        job = _job(run, found, found)
+        plan = (plan_prune if prune else plan_graph)(job, params, speed=speed)
     limit = memory.current_limit()
     if limit is None:
         return plan
     fitting = with_limit(plan, limit.n_bytes)
+    if isinstance(found, FoundModalities) and plan.peak > limit.n_bytes:
+        step = max(plan.steps, key=plan.bytes_of)
+        raise ResourceError(
+            f"{found.where}: about {size_text(plan.peak)} of memory are needed for all modalities "
+            f"(step '{step.name}'), {limit}",
+            hint=f"{memory.way_out(limit)}; fewer rows, axes or --threads need less",
+        )
     if fitting is None:
         step = max(plan.steps, key=lambda step: step.working)
         least = min(plan.unavoidable + plan.copies + plan.least_vectors, plan.peak)
         raise ResourceError(
-            f"{found.ref.where}: about {size_text(least)} of memory are needed even with vectors "
+            f"{found.where}: about {size_text(least)} of memory are needed even with vectors "
             f"on disk (step '{step.name}'), {limit}",
             hint=f"{memory.way_out(limit)}; "
             "fewer --threads, a smaller -k or --backend cells need less",
         )
     return fitting
+
+
+def _job(
+    run: Run, found: FoundEmbedding | FoundModalities, one: FoundEmbedding | FoundModality
+) -> Job:
+    """Return the job of one embedding of the rows that were found."""
+    header, width = one.header, one.ref.source.width(one.ref.column.name)
+    in_memory = not header.mapped and (not header.in_table or not run.sources.paths)
+    return Job(
+        found.rows.n_rows,
+        width,
+        header.dtype,
+        mapped=header.mapped,
+        in_table=header.in_table,
+        moved=one.matched is not None,
+        group_sizes=[len(rows) for rows in found.within.groups.rows()] if found.within else (),
+        n_threads=run.n_threads,
+        base=peak_memory() + memory.LIBRARIES,
+        held=header.n_rows * width * header.dtype.itemsize if in_memory else 0,
+    )
 
 
 def require_vectors(
@@ -101,7 +132,7 @@ def require_vectors(
 
 def settle(
     run: Run,
-    found: FoundEmbedding,
+    found: FoundEmbedding | FoundModalities,
     params: GraphParams,
     *,
     cache_dir: str | None = None,

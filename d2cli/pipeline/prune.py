@@ -1,6 +1,6 @@
 """``d2 prune``: all stages, each kept in the cache."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -11,16 +11,17 @@ from d2cli.files import cache
 from d2cli.files.excerpts import Excerpts, find_excerpts
 from d2cli.files.inputs import (
     DifficultyColumn,
+    Embedding,
     FoundEmbedding,
     Labels,
-    find_embedding,
     read_classes,
     read_difficulty,
     read_group,
     read_wishes,
 )
+from d2cli.files.modalities import FoundModalities, find_vectors
 from d2cli.files.previous import Previous
-from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
+from d2cli.params import PROBE, Direction, Fusion, GraphParams, ScoreParams, SelectParams
 from d2cli.pipeline.forecast import (
     ANYTHING,
     Forecast,
@@ -30,6 +31,7 @@ from d2cli.pipeline.forecast import (
 )
 from d2cli.pipeline.graph import cached_graph
 from d2cli.pipeline.growth import find_previous, keep_beside
+from d2cli.pipeline.modalities import vectors_of
 from d2cli.pipeline.planning import DryRun, plan_of, settle
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
 from d2cli.pipeline.score import (
@@ -50,7 +52,7 @@ from d2cli.stages.selection import Wishes
 class Inputs:
     """All that `run_prune` needs, read and checked; of the vectors only where they are."""
 
-    found: FoundEmbedding
+    found: FoundEmbedding | FoundModalities
     column: DifficultyColumn
     budgets: Labels | None
     labels: Labels | None
@@ -84,11 +86,12 @@ def run_prune(
     data = inputs.found.read(run.room, packed=packed)
     judge = None
     if inputs.labels:
-        where, tried = inputs.found.ref.where, _tried(inputs.select)
-        judge = Judge(where, data.vectors, inputs.labels, tried)
+        where, tried = inputs.found.where, _tried(inputs.select)
+        judge = Judge(where, vectors_of(run, data, inputs.graph), inputs.labels, tried)
     folder = open_cache_folder(run, cache_dir)
     graph = cached_graph(run, folder, data, inputs.graph, spend=judge is None)
-    release(data.vectors)
+    if isinstance(data, Embedding):
+        release(data.vectors)
     del data  # and with it the vectors, unless there is a judge
     scoring = Scoring(graph, inputs.column, inputs.score, inputs.budgets, judge)
     scores = run_cached(
@@ -103,7 +106,7 @@ def run_prune(
     pick = Pick(graph, scores, *chosen)
 
     def read_again() -> NDArray[Any]:
-        return inputs.found.read(run.room, packed=packed).vectors
+        return vectors_of(run, inputs.found.read(run.room, packed=packed), inputs.graph)
 
     return finish(run, pick, targets, lambda: folder, read_again)
 
@@ -182,7 +185,8 @@ def _read(
     settings: str | None = None,
     given: Collection[str] = (),
     harder: Direction | None = None,
-    embedding: str | None = None,
+    embedding: Sequence[str] | str | None = None,
+    fusion: Fusion | None = None,
     id_: str | None = None,
     within: str | None = None,
     group: str | None = None,
@@ -202,7 +206,9 @@ def _read(
     """
     targets.check()
     check_show(show, targets)
-    found = find_embedding(run.sources, source, embedding=embedding, id_=id_, within=within)
+    found = find_vectors(
+        run.sources, source, embedding=embedding, fusion=fusion, id_=id_, within=within
+    )
     rows = found.rows
     column = read_difficulty(run.sources, difficulty, rows, harder)
     budgets = read_group(run.sources, group, rows) if group else None

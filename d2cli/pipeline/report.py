@@ -1,7 +1,7 @@
 """``d2 report``: the report of a selection again, from the files that it was made from."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,9 +15,11 @@ from d2cli.files.column import Source
 from d2cli.files.digests import digest_array
 from d2cli.files.excerpts import Excerpts, find_excerpts
 from d2cli.files.inputs import Labels, read_vectors_of, read_wishes, rows_like
+from d2cli.files.modalities import find_modalities_of, input_name
 from d2cli.files.previous import Previous, read_previous
 from d2cli.files.stages import ids_of
-from d2cli.params import SelectParams
+from d2cli.params import GraphParams, SelectParams
+from d2cli.pipeline.modalities import vectors_of
 from d2cli.pipeline.run import Run
 from d2cli.pipeline.selection import Pick, publish_report
 from d2cli.pipeline.standing import Standing, colref_in, find_group, find_standing
@@ -35,7 +37,9 @@ class ReportRefs:
         Files.
     source : str or None
         File of the data, whose columns the others may name.
-    embedding, group, show, id_ : str or None
+    embedding : tuple of str
+        COLREFs, each ``[NAME=]COLREF[:WEIGHT]`` if there are several.
+    group, show, id_ : str or None
         COLREFs.
     include, exclude : str or None
         Lists of ids or rows.
@@ -46,7 +50,7 @@ class ReportRefs:
     scores: str | None = None
     graph: str | None = None
     source: str | None = None
-    embedding: str | None = None
+    embedding: tuple[str, ...] = ()
     group: str | None = None
     include: str | None = None
     exclude: str | None = None
@@ -186,7 +190,14 @@ def _vectors(
     run: Run, graph: Artifact, rows: Rows, refs: ReportRefs, home: Source | None
 ) -> Callable[[], NDArray[Any]] | None:
     """Return what reads the vectors of the graph; None if they are not at hand."""
-    named = refs.embedding
+    if "fusion" in graph.meta["parameters"]:
+        return _side_by_side(run, graph, rows, refs, home)
+    if len(refs.embedding) > 1:
+        raise ParameterError(
+            f"{len(refs.embedding)} embeddings are given, but {graph.name} was made of one",
+            hint="name that one",
+        )
+    named = refs.embedding[0] if refs.embedding else None
     if named is None and home is not None and _has_vectors(home):
         column = only_column(home, "embedding").column.name
         named = column or refs.source
@@ -202,6 +213,34 @@ def _vectors(
         run.note(f"note: {message}, so there is no map")
         return None
     return lambda: vectors
+
+
+def _side_by_side(
+    run: Run, graph: Artifact, rows: Rows, refs: ReportRefs, home: Source | None
+) -> Callable[[], NDArray[Any]] | None:
+    """Do as `_vectors` for a graph of several modalities, which have to be named."""
+    made, inputs = graph.meta["parameters"], graph.meta["inputs"]
+    names = list(made["weights"])
+    if not refs.embedding:
+        listed = " ".join(f"-e {name}=FILE::COLUMN" for name in names)
+        run.note(f"note: there is no map; {listed} would draw one")
+        return None
+    if len(refs.embedding) == 1:
+        raise ParameterError(
+            f"1 embedding is given, but {graph.name} was made of {len(names)}",
+            hint=f"name all of them: {', '.join(names)}",
+        )
+    data = find_modalities_of(run.sources, refs.embedding, rows, home).read(run.room)
+    for name in names:
+        if data.digests.get(input_name(name)) != inputs[input_name(name)]:
+            raise ArtifactError(
+                f"{data.where_of.get(name, data.where)}: does not hold the vectors of {name} that "
+                f"{graph.name} was made from",
+                hint="name the right ones as -e NAME=FILE::COLUMN, or leave out --embedding",
+            )
+    params = GraphParams(n_neighbors=made["n_neighbors"], seed=made["seed"])
+    weighed = replace(data, shares=made["weights"])
+    return lambda: vectors_of(run, weighed, params)
 
 
 def _has_vectors(home: Source) -> bool:

@@ -1,6 +1,7 @@
 """``d2 score``: a graph and a difficulty to a scores file."""
 
 import os
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any
 
@@ -15,7 +16,6 @@ from d2cli.files.inputs import (
     read_classes,
     read_difficulty,
     read_group,
-    read_vectors_of,
     refuse_known_source,
     rows_like,
 )
@@ -23,8 +23,9 @@ from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN
-from d2cli.files.stages import graph_of, ids_of, scores_results, scores_table
-from d2cli.params import PROBE, Direction, ScoreParams
+from d2cli.files.stages import graph_of, ids_of, metric_of, scores_results, scores_table
+from d2cli.params import PROBE, Direction, GraphParams, ScoreParams
+from d2cli.pipeline.modalities import read_side_by_side
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
 from d2cli.stages.held_out import score_by_probe
 from d2cli.stages.score import Scores, score_rows
@@ -128,10 +129,9 @@ class Scoring:
         judge, vectors = self.judge, None
         if judge is not None:
             try:
-                metric = self.graph.meta["parameters"]["metric"]
                 vectors = as_vectors(
                     judge.vectors,
-                    metric,
+                    metric_of(self.graph),
                     room=run.room,
                     whitening=graph.whitening,
                     n_threads=run.n_threads,
@@ -156,7 +156,9 @@ class Scoring:
             raise error.at(self.column.where) from None
 
 
-def check_judge(params: ScoreParams, labels: str | None, embedding: str | None) -> None:
+def check_judge(
+    params: ScoreParams, labels: str | None, embedding: Sequence[str] | str | None
+) -> None:
     """Refuse a probe without labels, vectors or rate, and what only a probe would use."""
     if params.prune_hardest != PROBE:
         for option, given in (("--labels", labels), ("--embedding", embedding)):
@@ -198,7 +200,7 @@ def run_score(
     harder: Direction | None = None,
     group: str | None = None,
     labels: str | None = None,
-    embedding: str | None = None,
+    embedding: Sequence[str] | str | None = None,
     id_: str | None = None,
     output: str = STDIN,
 ) -> Artifact:
@@ -216,7 +218,8 @@ def run_score(
         Needed unless the score's name is known.
     group, id_ : str, optional
         COLREFs.
-    labels, embedding : str, optional
+    labels : str, optional
+    embedding : sequence of str, optional
         COLREFs of what the probe of ``prune_hardest`` predicts and sees.
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
@@ -231,8 +234,10 @@ def run_score(
     judge = None
     if labels and embedding:
         classes = read_classes(run.sources, labels, rows)
-        packed = graph.meta["parameters"]["metric"] == "hamming"
-        where, vectors = read_vectors_of(run.sources, embedding, rows, packed=packed)
+        made = graph.meta["parameters"]
+        about = GraphParams(n_neighbors=made["n_neighbors"], seed=made["seed"])
+        packed = made["metric"] == "hamming"
+        where, vectors = read_side_by_side(run, embedding, rows, about, packed=packed)
         judge = Judge(where, vectors, classes, {})
     place = checked_place(run, output, graph_ref)
     if place is not None:

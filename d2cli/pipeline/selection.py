@@ -25,6 +25,7 @@ from d2cli.files.reports import report_of, shown_rows, with_texts
 from d2cli.files.stages import (
     graph_of,
     ids_of,
+    metric_of,
     scores_of,
     selection_of,
     selection_results,
@@ -361,7 +362,7 @@ def publish_report(
     if targets.report_suffix != ".html":
         targets.write_report(report)
         return
-    shown_as = pick.graph.meta["parameters"]["metric"], graph_of(pick.graph).whitening
+    shown_as = metric_of(pick.graph), graph_of(pick.graph).whitening
     kept, seed = selection_of(selection, None).kept, pick.params.seed
     targets.write_report(
         report, draw(run, report, kept, pick.shown, read_vectors, shown_as=shown_as, seed=seed)

@@ -4,7 +4,7 @@ import json
 from typing import Any
 
 from d2cli.render.markdown import escape
-from d2cli.render.wording import number, percent, printable, shorten
+from d2cli.render.wording import number, percent, plain, printable, shorten
 
 DIFF_SUFFIXES = (".md", ".json")
 MOST_GROUPS, MOST_GROUPS_MARKDOWN = 30, 200
@@ -107,6 +107,8 @@ def _changes(changes: dict[str, list[dict[str, Any]]]) -> list[str]:
 def _value(value: object) -> str:
     if value is None:
         return "none"
+    if isinstance(value, dict):
+        return _cut(plain(value), LONGEST_VALUE)
     return f"{value:g}" if isinstance(value, float) else _cut(value, LONGEST_VALUE)
 
 

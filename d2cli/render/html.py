@@ -24,6 +24,7 @@ from d2cli.render.wording import (
     method_of,
     name_of,
     number,
+    of_modalities,
     percent,
     previous_lines,
     random_text,
@@ -102,7 +103,8 @@ def _headline(report: dict[str, Any]) -> str:
         f"difficulty: {user_text(direction_text({'difficulty': direction}), LONGEST_SENTENCE)}",
         f"pool: {rows['pool']:,} rows; included {rows['included']:,}, "
         f"excluded {rows['excluded']:,}",
-        f"graph: {safe(report['graph']['backend'])}, {safe(recall_text(report))}",
+        f"graph: {safe(shorten(of_modalities(report), LONGEST_SENTENCE))}"
+        f"{safe(report['graph']['backend'])}, {safe(recall_text(report))}",
     ]
     if rows["cut_reason"]:
         facts.append(f"prune-hardest: {user_text(rows['cut_reason'], LONGEST_SENTENCE)}")

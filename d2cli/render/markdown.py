@@ -13,6 +13,7 @@ from d2cli.render.wording import (
     method_of,
     name_of,
     number,
+    of_modalities,
     percent,
     previous_lines,
     printable,
@@ -41,7 +42,8 @@ def to_markdown(report: dict[str, Any]) -> str:
         f"excluded {rows['excluded']:,}",
         *([f"- prune-hardest: {_sentence(rows['cut_reason'])}"] if rows["cut_reason"] else []),
         f"- picks with a negative score: {percent(report['picks']['negative_share'])}",
-        f"- graph: {report['graph']['backend']}, {recall_text(report)}",
+        f"- graph: {_sentence(of_modalities(report))}{report['graph']['backend']}, "
+        f"{recall_text(report)}",
         *(f"- **warning:** {_sentence(text)}" for text in report["warnings"]),
         "",
         "## Beside random",

@@ -125,6 +125,34 @@ def method_of(report: dict[str, Any]) -> str:
     return "drawn" if method == "random" else method
 
 
+def neighbors_text(parameters: dict[str, Any]) -> str:
+    """Return how the neighbours of a graph were found, as its parameters say."""
+    k, metric = parameters["n_neighbors"], parameters["metric"]
+    if "fusion" not in parameters:
+        return f"{k} neighbors by {metric}"
+    return f"{k} neighbors by {modalities_text(parameters)} ({metric})"
+
+
+def modalities_text(parameters: dict[str, Any]) -> str:
+    """Return the fusion of a graph of several modalities, and their shares."""
+    return f"{parameters['fusion']} of {plain(parameters['weights'])}"
+
+
+def plain(value: object) -> str:
+    """Return a value of a parameter: shares as "image 0.6667, text 0.3333"."""
+    if value is None:
+        return "none"
+    if isinstance(value, dict):
+        return ", ".join(f"{printable(str(name))} {plain(inner)}" for name, inner in value.items())
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
+
+
+def of_modalities(report: dict[str, Any]) -> str:
+    """Return the modalities of a report's graph with a comma; nothing if there is one only."""
+    made = report["parameters"]["graph"]
+    return f"{modalities_text(made)}, " if "fusion" in made else ""
+
+
 def recall_text(report: dict[str, Any]) -> str:
     """Return the recall, how it is known, and what vectors were whitened by if they were."""
     graph = report["graph"]

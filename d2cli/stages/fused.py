@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from d2cli.errors import ParameterError
-from d2cli.params import Fusion, GraphParams
+from d2cli.params import Fusion, GraphParams, Metric
 from d2cli.stages.fused_distance import build_distance_graph
 from d2cli.stages.fused_exact import sampled_bandwidths
 from d2cli.stages.fused_graphs import build_graphs, unite
@@ -15,6 +15,8 @@ from d2cli.stages.groups import Groups
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import Recall
 from d2cli.stages.vectors import Vectors, as_vectors
+
+ADDED_UP: tuple[Metric, ...] = ("l2", "cosine", "ip")  # metrics whose squared distances add up
 
 
 @dataclass(frozen=True, eq=False)
@@ -46,8 +48,14 @@ def metric_for(params: GraphParams, fusion: Fusion) -> GraphParams:
     Raises
     ------
     ParameterError
-        If "concat" is asked to measure by another metric.
+        If "concat" is asked to measure by another metric, or the metric is none of vectors whose
+        squared distances add up.
     """
+    if params.metric not in ADDED_UP:
+        raise ParameterError(
+            f"metric {params.metric} does not go with several embeddings",
+            hint=f"use --metric {', '.join(ADDED_UP[:-1])} or {ADDED_UP[-1]}",
+        )
     if fusion != "concat":
         return params
     if params.metric not in (GraphParams().metric, "cosine"):
@@ -124,17 +132,20 @@ def side_by_side(
         k and the seed of the bandwidths.
     """
     unit = unit_rows(modalities)
-    bandwidths = sampled_bandwidths(
-        unit,
-        params.n_neighbors,
-        groups=None,
-        seed=params.seed,
-        n_threads=n_threads,
-        on_progress=on_progress,
-    )
-    return concatenate(unit, bandwidths)
+    how: Any = {"n_threads": n_threads, "on_progress": on_progress}
+    return concatenate(unit, bandwidths_of(unit, params, **how))
+
+
+def bandwidths_of(
+    modalities: Modalities,
+    params: GraphParams,
+    **how: Any,  # noqa: ANN401
+) -> dict[str, float]:
+    """Return the bandwidths of all rows together; ``how`` is threads and progress."""
+    k, seed = params.n_neighbors, params.seed
+    return sampled_bandwidths(modalities, k, groups=None, seed=seed, **how)
 
 
 def fused_parameters(fusion: Fusion, shares: Mapping[str, float]) -> dict[str, Any]:
     """Return what a graph of several modalities records beside `GraphParams`."""
-    return {"fusion": fusion, "shares": dict(shares)}
+    return {"fusion": fusion, "weights": dict(shares)}

@@ -63,7 +63,11 @@ def build_distance_graph(
     distances = np.full((n, k), np.inf, dtype=np.float32)
     backends, duplicates, candidates, found, measured = set(), 0, 0, 0.0, 0
     everything = [np.arange(n, dtype=np.int64)]
-    for rows in everything if groups is None else groups.rows():
+    some, searched = modalities.any_of, 0
+    for members in everything if groups is None else groups.rows():
+        rows = members[some[members]]
+        if not len(rows):
+            continue
         part, asked = _search_group(
             modalities.of(rows), bandwidths, params, n_threads=n_threads, on_progress=on_progress
         )
@@ -75,7 +79,8 @@ def build_distance_graph(
         candidates = max(candidates, asked)
         found += part.recall.value * len(rows)
         measured += part.recall.sample_size
-    value = 1.0 if not measured else found / n
+        searched += len(rows)
+    value = found / searched if measured else 1.0
     recall = Recall(value=value, sample_size=measured, target=params.recall)
     backend = "+".join(sorted(backends))
     graph = KnnGraph(neighbors, distances, groups, backend, recall, n_duplicates=duplicates)

@@ -86,7 +86,7 @@ class Modality:
 
 @dataclass(frozen=True, eq=False)
 class Modalities:
-    """Modalities of n rows, ascending by name; every row has at least one."""
+    """Modalities of n rows, ascending by name; a row without any has no neighbours."""
 
     n_samples: int
     each: tuple[Modality, ...]
@@ -96,9 +96,14 @@ class Modalities:
         names = [one.name for one in self.each]
         if names != sorted(set(names)):
             raise ValueError("modalities have to be different and in the order of their names")
-        none = Defect("has no modality at all", "drop these rows, or add a modality that has them")
-        none.add(0, ~np.logical_or.reduce([one.numbers(self.n_samples) >= 0 for one in self.each]))
-        none.refuse()
+
+    @property
+    def any_of(self) -> NDArray[np.bool_]:
+        """Which rows have any modality, (n,)."""
+        has = np.zeros(self.n_samples, dtype=np.bool_)
+        for one in self.each:
+            has[slice(None) if one.rows is None else one.rows] = True
+        return has
 
     @property
     def width(self) -> int:
@@ -159,7 +164,7 @@ def as_modalities(
     shares : mapping of str to float
         See `shares_of`.
     n_samples : int
-        n, rows that have at least one of the modalities.
+        n.
     metric : str
         See `as_vectors`.
     rows : mapping of str to int64 array, shape (p,), or None, optional
@@ -170,8 +175,8 @@ def as_modalities(
     Raises
     ------
     InputError
-        If vectors are refused by `as_vectors`, their number does not fit, or a row has none. Begins
-        with the name of the modality.
+        If vectors are refused by `as_vectors`, or their number does not fit. Begins with the name
+        of the modality.
     """
     each = []
     for name in sorted(vectors):
@@ -195,6 +200,24 @@ def _by_row(message: str, rows: NDArray[np.int64] | None) -> str:
     if rows is None or start != "row" or not number.isdigit():
         return message
     return f"row {rows[int(number)]} {end}"
+
+
+def require_any(rows: Mapping[str, NDArray[np.int64] | None], n_samples: int) -> None:
+    """Raise InputError if a row has no modality at all; names the first row and the count.
+
+    Parameters
+    ----------
+    rows : mapping of str to int64 array, shape (p,), or None
+        The rows that have a modality; all n if None.
+    """
+    if any(have is None for have in rows.values()):
+        return
+    none = Defect("has no modality at all", "drop these rows, or add a modality that has them")
+    has = np.zeros(n_samples, dtype=np.bool_)
+    for have in rows.values():
+        has[have] = True
+    none.add(0, ~has)
+    none.refuse()
 
 
 def require_complete(modalities: Modalities) -> None:

@@ -1,0 +1,354 @@
+"""Several embeddings of the same rows: what ``-e [NAME=]COLREF[:WEIGHT]`` means, read with gaps.
+
+A text that is a column of SOURCE or the path of a file is a COLREF as it stands. Otherwise what
+stands before the first ``=`` is the NAME, if it is made of letters, digits, ``-`` and ``_`` only,
+and a number behind the last colon is the WEIGHT, unless that colon is a part of ``::`` or the text
+with it is a column or a file. A text behind the last colon that is no number belongs to the column.
+An address such as ``s3://...`` is not asked: a number at its end is a weight.
+"""
+
+import math
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import InputError, ParameterError
+from d2cli.files.addresses import is_remote
+from d2cli.files.alignment import NO_IDS, Rows, identify
+from d2cli.files.colref import fitting, resolve
+from d2cli.files.column import Header, Source, list_columns
+from d2cli.files.columns import ColumnRef, VectorDefects, read_vectors_there
+from d2cli.files.digests import digest_array, digest_json, digest_labels
+from d2cli.files.globs import names_files
+from d2cli.files.inputs import FoundEmbedding, Labels, find_embedding, read_group
+from d2cli.files.sources import Sources
+from d2cli.params import FUSION, Fusion
+from d2cli.stages.fusion import require_any, shares_of
+from d2cli.stages.room import IN_MEMORY, Room
+
+NAME = re.compile(r"([A-Za-z0-9_-]+)=(.*)", re.DOTALL)
+
+
+@dataclass(frozen=True)
+class NamedRef:
+    """One ``-e``: its text, and what it says.
+
+    Attributes
+    ----------
+    text : str
+    name : str or None
+        None where it is left out.
+    colref : str
+    weight : str
+        As it is written; "1" where it is left out.
+    """
+
+    text: str
+    name: str | None
+    colref: str
+    weight: str = "1"
+
+
+def parse(text: str, home: Source | None) -> NamedRef:
+    """Take ``[NAME=]COLREF[:WEIGHT]`` apart, see the module.
+
+    Raises
+    ------
+    ParameterError
+        If the weight is not above 0 and finite, or there is no COLREF.
+    """
+    name, rest = None, text
+    if not _stands(text, home) and (found := NAME.fullmatch(text)):
+        name, rest = found[1], found[2]
+    colref, colon, weight = rest.rpartition(":")
+    if not colon or colref.endswith(":") or _stands(rest, home) or not _is_number(weight):
+        colref, weight = rest, "1"
+    if not colref:
+        raise ParameterError(f"embedding '{text}' names no column", hint="say NAME=COLREF:WEIGHT")
+    if not 0 < float(weight) < math.inf:
+        raise ParameterError(
+            f"the weight of embedding '{text}' is {weight}, expected a number above 0",
+            hint="leave out an embedding that is to count nothing",
+        )
+    return NamedRef(text, name, colref, weight)
+
+
+def _stands(text: str, home: Source | None) -> bool:
+    """Return whether a text is a COLREF as it is, by what there is."""
+    known = home is not None and text in home.columns
+    return known or (names_files(text) and not is_remote(text))
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return "_" not in text  # which Python allows in numbers
+
+
+def _resolve(ref: NamedRef, sources: Sources, home: Source | None) -> ColumnRef:
+    try:
+        return resolve(ref.colref, "embedding", sources, home)
+    except InputError:
+        before, colon, weight = ref.colref.rpartition(":")
+        if not colon or before.endswith(":"):
+            raise
+        try:
+            resolve(before, "embedding", sources, home)
+        except InputError:
+            pass
+        else:
+            raise ParameterError(
+                f"the weight of embedding '{ref.text}' is '{weight}', expected a number above 0",
+                hint="say NAME=COLREF:WEIGHT",
+            ) from None
+        raise
+
+
+@dataclass(frozen=True, eq=False)
+class Fused:
+    """Vectors of several modalities as they are stored, and the rows they belong to.
+
+    Attributes
+    ----------
+    fusion : {"concat", "distance", "graphs"}
+    shares : dict of str to float
+        By name, ascending.
+    vectors_of : dict of str to array, shape (p, d)
+    rows_of : dict of str to int64 array, shape (p,), or None
+        The rows that have the modality, ascending; None if all do.
+    where_of : dict of str to str
+        FILE::COLUMN.
+    rows : Rows
+    within : Labels or None
+    digests : dict of str to str
+    """
+
+    fusion: Fusion
+    shares: dict[str, float]
+    vectors_of: dict[str, NDArray[Any]]
+    rows_of: dict[str, NDArray[np.int64] | None]
+    where_of: dict[str, str]
+    rows: Rows
+    within: Labels | None
+    digests: dict[str, str]
+
+    @property
+    def where(self) -> str:
+        """Where the vectors are, for messages."""
+        return self.rows.name
+
+    @property
+    def lacking(self) -> dict[str, int]:
+        """How many rows lack each modality."""
+        counts = {name: self.rows.n_rows - len(v) for name, v in self.vectors_of.items()}
+        return {name: count for name, count in counts.items() if count}
+
+
+@dataclass(frozen=True, eq=False)
+class FoundModality:
+    """One modality that is not read yet.
+
+    Attributes
+    ----------
+    ref : ColumnRef
+    header : Header
+    matched : int64 array, shape (n,), or None
+        The row of the vectors for each of the rows, -1 where there is none; None if the same.
+    """
+
+    ref: ColumnRef
+    header: Header
+    matched: NDArray[np.int64] | None
+
+    @property
+    def width(self) -> int:
+        """Width of a vector, 0 if it is not known before they are read."""
+        return self.ref.source.width(self.ref.column.name)
+
+    def read(self, room: Room) -> tuple[NDArray[Any], NDArray[np.int64] | None]:
+        """Return the vectors of the rows that have any (p, d), and these rows; None if all do."""
+        vectors, there = read_vectors_there(self.ref, room, VectorDefects(nulls=True))
+        if self.matched is None:
+            return vectors, None if there is None else np.flatnonzero(there).astype(np.int64)
+        numbers = self.matched
+        if there is not None:
+            number = np.where(there, np.cumsum(there) - 1, -1)
+            numbers = np.where(numbers >= 0, number[numbers], -1)
+        has = numbers >= 0
+        return vectors[numbers[has]], None if has.all() else np.flatnonzero(has).astype(np.int64)
+
+
+@dataclass(frozen=True, eq=False)
+class FoundModalities:
+    """Several modalities that are not read yet, and all that goes with them."""
+
+    fusion: Fusion
+    shares: dict[str, float]
+    each: dict[str, FoundModality]
+    rows: Rows
+    within: Labels | None
+
+    @property
+    def where(self) -> str:
+        """Where the vectors are, for messages."""
+        return self.rows.name
+
+    @property
+    def united(self) -> bool:
+        """Whether the graph is the union of one graph per modality."""
+        return self.fusion == "graphs"
+
+    @property
+    def unread(self) -> tuple[str, ...]:
+        """Names of the inputs whose digests are not known before they are read."""
+        return tuple(input_name(name) for name in self.each)
+
+    def read(self, room: Room = IN_MEMORY, *, packed: bool = False) -> Fused:
+        """Read all vectors; ``packed`` codes are not fused, and are refused when they are.
+
+        Raises
+        ------
+        InputError
+            If a row has no modality at all, or a modality has no row.
+        """
+        vectors, rows, digests = {}, {}, {}
+        for name, found in self.each.items():
+            vectors[name], rows[name] = found.read(room)
+            if not len(vectors[name]):
+                raise InputError(f"{found.ref.where}: has a vector for no row of {self.rows.name}")
+            digests[input_name(name)] = digest_modality(vectors[name], rows[name])
+        try:
+            require_any(rows, self.rows.n_rows)
+        except InputError as error:
+            raise error.at(self.rows.name) from None
+        if self.rows.ids is not None:
+            digests["id"] = digest_labels(self.rows.ids)
+        if self.within is not None:
+            digests["within"] = self.within.digest
+        where = {name: found.ref.where for name, found in self.each.items()}
+        return Fused(
+            self.fusion, self.shares, vectors, rows, where, self.rows, self.within, digests
+        )
+
+
+def input_name(name: str) -> str:
+    """Return how the digest of a modality is called among those of a graph's inputs."""
+    return f"vectors of {name}"
+
+
+def digest_modality(vectors: NDArray[Any], rows: NDArray[np.int64] | None) -> str:
+    """Return the digest of a modality; ``rows`` are those that have it, None if all do."""
+    digest = digest_array(vectors)
+    return digest if rows is None else digest_json([digest, digest_array(rows)])
+
+
+def find_vectors(
+    sources: Sources,
+    source: str,
+    *,
+    embedding: Sequence[str] | str | None,
+    fusion: Fusion | None,
+    id_: str | None,
+    within: str | None,
+) -> FoundEmbedding | FoundModalities:
+    """Find the vectors of one embedding, or of several; read ids and the groups to search within.
+
+    Parameters
+    ----------
+    sources : Sources
+    source : str
+        The command's SOURCE.
+    embedding : sequence of str
+        Each ``[NAME=]COLREF[:WEIGHT]``; a name that is left out is that of the column or file.
+        One without a NAME is a plain COLREF; none: the only one that SOURCE has.
+    fusion : {"concat", "distance", "graphs"} or None
+        `FUSION` if left out; refused unless there are several.
+    id_, within : str or None
+        COLREFs.
+    """
+    given = [embedding] if isinstance(embedding, str) else list(embedding or ())
+    if len(given) < 2:
+        if fusion is not None:
+            raise ParameterError(
+                f"fusion {fusion} needs several embeddings, {len(given) or 'none'} "
+                f"{'is' if len(given) < 2 else 'are'} given",
+                hint="give -e NAME=COLREF for each, or leave out --fusion",
+            )
+        alone = given[0] if given else None
+        if alone is not None and NAME.fullmatch(alone):
+            home = sources.open(source)
+            named = parse(alone, home)
+            alone = alone if named.name is None else named.colref
+        return find_embedding(sources, source, embedding=alone, id_=id_, within=within)
+    home = sources.open(source)
+    shares, refs = _name(sources, given, home)
+    lengths = (
+        ref.source.header(ref.column.name).n_rows for ref in refs.values() if ref.source is home
+    )
+    ids = resolve(id_, "id", sources, home) if id_ and id_ != NO_IDS else None
+    rows = identify(home, ids, next(lengths, home.n_rows), id_)
+    each = _match(refs, rows)
+    labels = read_group(sources, within, rows) if within else None
+    return FoundModalities(fusion or FUSION, shares, each, rows, labels)
+
+
+def find_modalities_of(
+    sources: Sources, given: Sequence[str], rows: Rows, home: Source | None = None
+) -> FoundModalities:
+    """Find several modalities of rows that are known, each ``[NAME=]COLREF[:WEIGHT]``.
+
+    Columns without a file are those of ``home``, or of where the rows come from.
+    """
+    shares, refs = _name(sources, given, home or rows.source)
+    return FoundModalities(FUSION, shares, _match(refs, rows), rows, None)
+
+
+def same_columns(found: FoundModalities, home: Source) -> FoundModalities:
+    """Find the modalities of other rows: those of a file that has the columns of the same names."""
+    refs = {}
+    for name, one in found.each.items():
+        column = home.columns.get(one.ref.column.name)
+        if column is None or not column.name:
+            raise InputError(
+                f"{home.name}: no column '{one.ref.column.name}' with the {name} of its rows; it "
+                f"has {list_columns(home)}",
+                hint="the file needs the columns of all modalities, under their names",
+            )
+        refs[name] = fitting(home, column, "embedding")
+    n_rows = max(home.header(ref.column.name).n_rows for ref in refs.values())
+    rows = Rows(home.name, n_rows, None, home, NO_IDS)
+    return FoundModalities(found.fusion, found.shares, _match(refs, rows), rows, None)
+
+
+def _name(
+    sources: Sources, given: Sequence[str], home: Source | None
+) -> tuple[dict[str, float], dict[str, ColumnRef]]:
+    """Return the shares and columns of modalities by name, ascending."""
+    parsed = [parse(text, home) for text in given]
+    refs = [_resolve(ref, sources, home) for ref in parsed]
+    names = [one.name or ref.title for one, ref in zip(parsed, refs, strict=True)]
+    for name in names:
+        if names.count(name) > 1:
+            raise ParameterError(
+                f"{names.count(name)} embeddings are called '{name}'",
+                hint="give each a name of its own: -e NAME=COLREF",
+            )
+    shares = shares_of({name: one.weight for name, one in zip(names, parsed, strict=True)})
+    by_name = dict(zip(names, refs, strict=True))
+    return shares, {name: by_name[name] for name in shares}
+
+
+def _match(refs: Mapping[str, ColumnRef], rows: Rows) -> dict[str, FoundModality]:
+    """Return modalities with the vector of each row."""
+    found = {}
+    for name, ref in refs.items():
+        header = ref.source.header(ref.column.name)
+        matched = rows.rows_of(ref, header.n_rows, partial=True)
+        found[name] = FoundModality(ref, header, matched)
+    return found
