@@ -39,7 +39,11 @@ def difficulty(
     from d2cli import commands
 
     commands.difficulty(
-        {"DYNAMICS": dynamics, "--from-graph": from_graph, "--embedding": embedding},
+        {
+            "DYNAMICS": dynamics,
+            "--from-graph": from_graph,
+            "--embedding": commands.one_embedding(embedding),
+        },
         {
             "--final": final,
             "--values": values,
@@ -167,9 +171,11 @@ def sweep(
     prune_hardest: study.PruneHardestList = None,
     messages: study.MessagesList = "signed",
     rounds: study.RoundsList = "1",
+    modalities: study.Modalities = False,
     seeds: study.Seeds = 3,
     harder: opt.Harder = None,
-    embedding: opt.Embedding = None,
+    embedding: opt.Embeddings = None,
+    fusion: opt.FusionOption = None,
     id_: opt.Id = None,
     group: opt.Group = None,
     within: opt.Within = None,
@@ -191,6 +197,7 @@ def sweep(
       d2 sweep train.parquet --difficulty aum --labels label -k 5,10,20 --gamma-reverse auto,0.1,1
       d2 sweep train.parquet --difficulty aum --bandwidth auto,1 --plot overlap.svg -o sweep.json
       d2 select scores.parquet --rate 0.9 --settings sweep.json
+      d2 sweep train.parquet -e image -e text --modalities --difficulty aum --labels label
 
     With labels, by what a linear probe learns (as `d2 compare`); without, by coverage and overlap
     with the default's selection. Finished cells are cached.
@@ -212,6 +219,8 @@ def sweep(
         study.numbers("rates", rates),
         seeds,
         GraphParams(backend=backend, recall=recall, seed=seed),
+        modalities=modalities,
+        fusion=fusion,
         difficulty=difficulty,
         labels=labels,
         test=test,

@@ -18,6 +18,7 @@ from d2cli.files.sources import STDIN
 from d2cli.params import (
     AUTO,
     DynamicsParams,
+    Fusion,
     GraphParams,
     PrototypeParams,
     ScoreParams,
@@ -66,7 +67,7 @@ def one_embedding(given: list[str] | None) -> str | None:
     if given and len(given) > 1:
         raise ParameterError(
             f"{len(given)} embeddings are given, expected one",
-            hint="`d2 graph`, `d2 prune`, probes and maps take several",
+            hint="`d2 graph`, `d2 prune`, `d2 sweep --modalities`, probes and maps take several",
         )
     return given[0] if given else None
 
@@ -313,6 +314,8 @@ def sweep(
     seeds: int,
     graph_params: GraphParams,
     *,
+    modalities: bool,
+    fusion: Fusion | None,
     embedding: list[str] | None,
     output: str | None,
     plot: str | None,
@@ -321,19 +324,24 @@ def sweep(
     **more: Any,  # noqa: ANN401
 ) -> None:
     """Run ``d2 sweep``."""
+    more |= {
+        "output": None if output is None else as_place(output),
+        "plot": None if plot is None else as_place(plot),
+    }
     with setting.run() as run:
-        found = pipeline.run_sweep(
-            run,
-            source,
-            values,
-            rates,
-            seeds,
-            graph_params,
-            embedding=one_embedding(embedding),
-            output=None if output is None else as_place(output),
-            plot=None if plot is None else as_place(plot),
-            **more,
-        )
+        if modalities:
+            given: dict[str, Any] = {"embedding": embedding, "fusion": fusion, **more}
+            found = pipeline.run_ablation(run, source, values, rates, seeds, graph_params, **given)
+        else:
+            if fusion is not None:
+                raise ParameterError(
+                    f"fusion {fusion} needs several embeddings, which a sweep of settings has not",
+                    hint="add --modalities, or leave out --fusion",
+                )
+            alone = one_embedding(embedding)
+            found = pipeline.run_sweep(
+                run, source, values, rates, seeds, graph_params, embedding=alone, **more
+            )
     if as_json:
         _print_json(found)
     else:

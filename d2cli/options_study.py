@@ -84,7 +84,7 @@ FromGraph = Annotated[
     ),
 ]
 FromEmbedding = Annotated[
-    str | None,
+    list[str] | None,
     typer.Option(
         "--embedding",
         "-e",
@@ -228,6 +228,14 @@ MessagesList = Annotated[
     ),
 ]
 RoundsList = Annotated[str, typer.Option("--rounds", metavar="LIST", help="Forward passes.")]
+Modalities = Annotated[
+    bool,
+    typer.Option(
+        "--modalities",
+        help="Instead of settings, try each embedding alone and other weights of pairs, beside all "
+        "of them.",
+    ),
+]
 HeatMap = Annotated[
     str | None,
     typer.Option(

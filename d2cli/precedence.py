@@ -47,7 +47,7 @@ def _conflicts(command: str, values: Mapping[str, Any]) -> Iterator[tuple[str, s
     """Yield pairs of parameters whose values exclude each other."""
 
     def given(name: str) -> bool:
-        return values.get(name) not in (None, False)
+        return values.get(name) not in (None, False, ())
 
     excluding = [
         ("rate", "keep", True),
@@ -74,7 +74,7 @@ def _is_selection(command: str, values: Mapping[str, Any]) -> bool:
 
 
 def _of_difficulty(values: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    sources = [name for name in SOURCES if values.get(name) is not None] or ["dynamics"]
+    sources = [name for name in SOURCES if values.get(name) not in (None, ())] or ["dynamics"]
     for at, source in enumerate(sources):
         yield from ((source, other) for other in sources[at + 1 :])
     for owner, options in SOURCES.items():

@@ -17,6 +17,7 @@ from d2cli.files.sources import Sources
 from d2cli.params import GraphParams
 from d2cli.pipeline.fused_plan import plan_fused
 from d2cli.pipeline.plan import Job
+from d2cli.stages.ablation import Mix, mixes_of
 
 N = 120
 
@@ -285,6 +286,7 @@ def test_commands_that_take_one_embedding_say_so(data, d2):
         ("check", "t.parquet"),
         ("compare", "t.parquet", "--difficulty", "aum", "--labels", "label"),
         ("sweep", "t.parquet", "--difficulty", "aum"),
+        ("difficulty",),
     ):
         code, _, err = d2(*command, *several)
         assert code == 2, err
@@ -367,3 +369,76 @@ def test_completion_offers_columns_behind_a_name(data):
     assert modalities(Line, "a=te") == ["a=text"]
     assert modalities(Line, "a=t.parquet::te") == ["a=t.parquet::text"]
     assert modalities(Line, "a/b=te") == []
+
+
+# --- ablation -------------------------------------------------------------------------------------
+
+
+def test_two_modalities_are_tried_alone_and_by_other_weights_and_more_by_pairs():
+    two = mixes_of({"a": 0.5, "b": 0.5})
+    assert [mix.name for mix in two] == [
+        "all: a 0.5, b 0.5",
+        "a alone",
+        "b alone",
+        "a 0.75, b 0.25",
+        "a 0.25, b 0.75",
+    ]
+    three = mixes_of({"c": 0.2, "a": 0.2, "b": 0.6})
+    assert three[0] == Mix((("a", 0.2), ("b", 0.6), ("c", 0.2)), full=True)
+    pairs = [tuple(name for name, _ in mix.shares) for mix in three[4:]]
+    assert pairs == [("a", "b"), ("a", "c"), ("b", "c")]
+
+
+def test_the_ablation_compares_the_selections(data, d2):
+    args = ("t.parquet", "-e", "image", "-e", "text", "--modalities", "--difficulty", "aum")
+    code, out, err = d2("sweep", *args, "--rates", "0.8", "--json", "-k", 5)
+    assert code == 0, err
+    found = json.loads(out)
+    by_name = {row["name"]: row for row in found["rows"]}
+    assert by_name["all: image 0.5, text 0.5"]["overlap"] == 1
+    how = ("--difficulty", "aum", "--rate", 0.8, "-k", 5)
+    kept = []
+    for mix in (("-e", "image"), ("-e", "image", "-e", "text")):
+        assert d2("prune", "t.parquet", *mix, *how, "-o", "k.npy")[0] == 0
+        kept.append(set(np.load("k.npy").tolist()))
+    jaccard = len(kept[0] & kept[1]) / len(kept[0] | kept[1])
+    assert by_name["image alone"]["overlap"] == pytest.approx(jaccard)
+    assert found["lacking"] == {"text": int(data["gone"].sum())}
+    assert "rate 0.8: " in found["conclusions"][0]
+
+
+def test_the_ablation_tells_what_trains_better(data, d2):
+    pytest.importorskip("sklearn")
+    args = ("sweep", "t.parquet", "-e", "image", "-e", "whole", "--modalities", "--fusion")
+    more = ("graphs", "--difficulty", "aum", "--labels", "label", "--rates", "0.5", "--seeds", 2)
+    files = ("-o", "s.md", "--plot", "s.svg")
+    code, out, err = d2(*args, *more, "--test", "t.parquet", *files)
+    assert code == 0, err
+    assert out.splitlines()[0].split("  ")[0] == "rate"
+    assert "beside all" in out.splitlines()[0]
+    assert len(out.splitlines()) == 1 + 5 + 2
+    assert "| 0.5 | image alone |" in Path("s.md").read_text()
+    assert "image alone" in Path("s.svg").read_text()
+    assert "10 of 10 cells are up to date" in d2(*args, *more, "--test", "t.parquet")[2]
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (("-e", "image"), "--modalities needs several embeddings"),
+        (("-e", "image", "-e", "text", "-k", "5,10"), "expected one of them"),
+        (("-e", "image", "-e", "text", "--gamma-reverse", "0.1"), "--gamma-reverse settings"),
+    ],
+)
+def test_an_ablation_needs_modalities_and_one_setting(data, d2, more, words):
+    code, _, err = d2("sweep", "t.parquet", "--modalities", "--difficulty", "aum", *more)
+    assert code == 2
+    assert words in err
+
+
+def test_a_sweep_of_modalities_is_no_file_of_settings(data, d2):
+    args = ("-e", "image", "-e", "text", "--modalities", "--difficulty", "aum", "--rates", "0.8")
+    assert d2("sweep", "t.parquet", *args, "-o", "s.json")[0] == 0
+    how = ("prune", "t.parquet", "-e", "image", "--difficulty", "aum", "--rate", 0.8)
+    code, _, err = d2(*how, "--settings", "s.json")
+    assert (code, "is not a sweep" in err) == (4, True)

@@ -12,7 +12,7 @@ from d2cli.files.remote import as_place
 from d2cli.files.sources import Sources
 from d2cli.stages.sweep import DEFAULT, KNOBS, Setting, describe_setting
 
-SWEEP_KIND = "d2 sweep"
+SWEEP_KIND, ABLATION_KIND = "d2 sweep", "d2 sweep of modalities"
 
 
 def render_sweep(found: dict[str, Any], suffix: str) -> bytes:
@@ -27,14 +27,17 @@ def render_sweep(found: dict[str, Any], suffix: str) -> bytes:
 
 def _table(found: dict[str, Any]) -> list[list[str]]:
     labelled = "accuracy" in found["rows"][0]
-    header = ["rate", "setting", "overlap", "covered"]
-    header[2:2] = ["linear probe", "beside the default"] if labelled else []
+    what, beside = "setting", "the default"
+    if found.get("kind") == ABLATION_KIND:
+        what, beside = "modalities", "all"
+    header = ["rate", what, "overlap", "covered"]
+    header[2:2] = ["linear probe", f"beside {beside}"] if labelled else []
     out = [header]
     for row in found["rows"]:
         covered = row["figures"]["covered"]
         line = [
             f"{row['rate']:g}",
-            describe_setting(row["setting"]),
+            name_of(row),
             f"{row['overlap']:.2f}",
             "-" if covered is None else f"{100 * covered:.0f} %",
         ]
@@ -47,6 +50,11 @@ def _table(found: dict[str, Any]) -> list[list[str]]:
             ]
         out.append(line)
     return out
+
+
+def name_of(row: dict[str, Any]) -> str:
+    """Return what a row tried: some modalities, or a setting."""
+    return str(row["name"]) if "modalities" in row else describe_setting(row["setting"])
 
 
 def sweep_lines(found: dict[str, Any]) -> list[str]:
@@ -62,12 +70,13 @@ def sweep_lines(found: dict[str, Any]) -> list[str]:
 
 def _markdown(found: dict[str, Any]) -> list[str]:
     table = _table(found)
+    whose = "the full" if found.get("kind") == ABLATION_KIND else "the default's"
     return [
         "# d2 sweep",
         "",
         *(f"- {sentence}" for sentence in found["conclusions"]),
         "",
-        "*overlap*: Jaccard index with the default's selection; *covered*: dropped rows with a "
+        f"*overlap*: Jaccard index with {whose} selection; *covered*: dropped rows with a "
         "kept neighbor; in brackets the paired 95 % bootstrap interval over test rows.",
         "",
         "| " + " | ".join(table[0]) + " |",
@@ -80,16 +89,18 @@ def to_heat_map(rows: list[dict[str, Any]]) -> str:
     """Return settings by rates, coloured by accuracy, or by overlap where there are no labels."""
     labelled = "accuracy" in rows[0]
     rates = list(dict.fromkeys(row["rate"] for row in rows))
-    names = list(dict.fromkeys(describe_setting(row["setting"]) for row in rows))
+    names = list(dict.fromkeys(name_of(row) for row in rows))
     value = {
-        (describe_setting(row["setting"]), row["rate"]): (
-            row["accuracy"]["mean"] if labelled else row["overlap"]
-        )
+        (name_of(row), row["rate"]): (row["accuracy"]["mean"] if labelled else row["overlap"])
         for row in rows
     }
     left, top, cell_width, cell_height = 16 + 7 * max(map(len, names)), 54, 84, 24
     width, height = left + cell_width * len(rates) + 20, top + cell_height * len(names) + 20
-    title = "linear probe, % right" if labelled else "overlap with the default"
+    title = (
+        "linear probe, % right"
+        if labelled
+        else f"overlap with {'all' if 'modalities' in rows[0] else 'the default'}"
+    )
     parts = [
         f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {width} {height}" '
         f'width="{width}" height="{height}" font-family="sans-serif" font-size="12">',

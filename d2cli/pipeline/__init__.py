@@ -4,6 +4,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from d2cli.pipeline.ablation import run_ablation
     from d2cli.pipeline.compare import CompareParams, run_compare
     from d2cli.pipeline.difficulty import run_dynamics, run_neighborhood, run_prototypes
     from d2cli.pipeline.graph import plan_run_graph, run_graph
@@ -21,6 +22,7 @@ __all__ = [
     "Targets",
     "plan_run_graph",
     "plan_run_prune",
+    "run_ablation",
     "run_compare",
     "run_dynamics",
     "run_graph",

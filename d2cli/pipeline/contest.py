@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact
+from d2cli.files.column import Source
 from d2cli.files.inputs import (
     DifficultyColumn,
     Embedding,
@@ -172,13 +173,7 @@ def read_test(
     found = read_embedding(
         run.sources, test, embedding=known, id_="none", within=None, packed=packed
     )
-    name = labels if labels in home.columns else labels.rpartition("::")[2]
-    if name not in home.columns:
-        raise InputError(
-            f"{home.name}: no column '{name}' with the labels; it has {', '.join(home.columns)}",
-            hint="the test file needs the label column of the source, under its name",
-        )
-    theirs = read_group(run.sources, name, Rows(home.name, len(found.vectors), None, home))
+    codes, digest = read_test_labels(run, home, len(found.vectors), labels, labels_of)
     if found.vectors.shape[1] != data.vectors.shape[1]:
         raise InputError(
             f"{found.where}: has width {found.vectors.shape[1]}, "
@@ -189,10 +184,24 @@ def read_test(
             as_codes(found.vectors)
         except InputError as error:
             raise error.at(found.where) from None
+    return found.vectors, codes, {**found.digests, "labels": digest}
+
+
+def read_test_labels(
+    run: Run, home: Source, n_rows: int, labels: str, labels_of: Groups
+) -> tuple[NDArray[np.int32], str]:
+    """Read the labels of a test file as numbers (n,) of the training labels, and their digest."""
+    name = labels if labels in home.columns else labels.rpartition("::")[2]
+    if name not in home.columns:
+        raise InputError(
+            f"{home.name}: no column '{name}' with the labels; it has {', '.join(home.columns)}",
+            hint="the test file needs the label column of the source, under its name",
+        )
+    theirs = read_group(run.sources, name, Rows(home.name, n_rows, None, home))
     number = {name: code for code, name in enumerate(labels_of.names)}
     grouped = theirs.groups
     codes = np.array([number.get(name, -1) for name in grouped.names], dtype=np.int32)
-    return found.vectors, codes[grouped.codes], {**found.digests, "labels": theirs.digest}
+    return codes[grouped.codes], theirs.digest
 
 
 def check_classes(groups: Groups, rates: tuple[float, ...]) -> Groups:

@@ -1,6 +1,7 @@
 """Settings side by side: the probe's figure where there are labels, coverage and overlap anyway."""
 
 import itertools
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, fields
 from typing import Any
 
@@ -110,36 +111,50 @@ def summarize_sweep(
     rows = []
     for (setting, rate), group in cells.items():
         usual = cells[DEFAULT, rate]
-        pairs = list(zip(group, usual, strict=True))
         row: dict[str, Any] = {
             "setting": asdict(setting),
             "default": setting == DEFAULT,
             "rate": rate,
-            "kept": int(group[0].kept.sum()),
-            "overlap": float(np.mean([overlap(a.kept, b.kept) for a, b in pairs])),
-            "figures": {
-                name: group[0].figures[name] if len(group) == 1 else _mean(group, name)
-                for name in group[0].figures
-            },
+            **row_beside(group, usual, seed=seed),
         }
-        if group[0].right:
-            right = [np.array([cell.right["linear"] for cell in part]) for part in (group, usual)]
-            means = right[0].mean(axis=1)
-            middle, low, high = bootstrap_difference(
-                right[0].mean(axis=0), right[1].mean(axis=0), seed=seed
-            )
-            row["accuracy"] = {
-                "mean": float(means.mean()),
-                "spread": float(means.std(ddof=1)) if len(means) > 1 else 0.0,
-                "difference": middle,
-                "low": low,
-                "high": high,
-            }
         rows.append(row)
     return rows
 
 
-def _mean(group: list[Cell], name: str) -> float | None:
+def row_beside(group: Sequence[Cell], usual: Sequence[Cell], *, seed: int) -> dict[str, Any]:
+    """Return the figures of cells of one kind beside those of another, seed by seed.
+
+    Returns
+    -------
+    dict
+        ``kept``, ``overlap``, ``figures`` and, with labels, ``accuracy``, see `summarize_sweep`.
+    """
+    pairs = list(zip(group, usual, strict=True))
+    row: dict[str, Any] = {
+        "kept": int(group[0].kept.sum()),
+        "overlap": float(np.mean([overlap(a.kept, b.kept) for a, b in pairs])),
+        "figures": {
+            name: group[0].figures[name] if len(group) == 1 else _mean(group, name)
+            for name in group[0].figures
+        },
+    }
+    if group[0].right:
+        right = [np.array([cell.right["linear"] for cell in part]) for part in (group, usual)]
+        means = right[0].mean(axis=1)
+        middle, low, high = bootstrap_difference(
+            right[0].mean(axis=0), right[1].mean(axis=0), seed=seed
+        )
+        row["accuracy"] = {
+            "mean": float(means.mean()),
+            "spread": float(means.std(ddof=1)) if len(means) > 1 else 0.0,
+            "difference": middle,
+            "low": low,
+            "high": high,
+        }
+    return row
+
+
+def _mean(group: Sequence[Cell], name: str) -> float | None:
     known = [value for cell in group if (value := cell.figures[name]) is not None]
     return float(np.mean(known)) if known else None
 
