@@ -330,8 +330,12 @@ def test_approximate_search_reaches_its_measured_recall(backend, gappy):
     modalities = modalities_of(vectors, rows=rows if gappy else None)
     params = GraphParams(n_neighbors=K, backend=backend, recall=0.97)
     h = sampled_bandwidths(modalities, K, groups=None, seed=0)
-    found, candidates = build_distance_graph(modalities, h, params, n_threads=2)
-    exact, none = build_distance_graph(modalities, h, GraphParams(n_neighbors=K, backend="exact"))
+    found, candidates, recalls = build_distance_graph(modalities, h, params, n_threads=2)
+    all_pairs = GraphParams(n_neighbors=K, backend="exact")
+    exact, none, no_graphs = build_distance_graph(modalities, h, all_pairs)
+    assert set(recalls) == {"image", "text"}
+    assert all(recall.reached for recall in recalls.values())
+    assert no_graphs == {}
     hits = [np.isin(a, b).sum() for a, b in zip(found.neighbors, exact.neighbors, strict=True)]
     assert (found.backend, none, exact.backend) == (backend, 0, "exact")
     assert gappy or candidates > 4 * K  # the first try does not do
@@ -347,7 +351,8 @@ def test_approximate_groups_join_what_each_finds():
     modalities = modalities_of(vectors)
     params = GraphParams(n_neighbors=K, backend="hnsw")
     h = sampled_bandwidths(modalities, K, groups=None, seed=0)
-    found, _ = build_distance_graph(modalities, h, params, groups=group_by(codes))
+    found, _, recalls = build_distance_graph(modalities, h, params, groups=group_by(codes))
+    assert recalls["text"].sample_size == 900
     assert np.all(codes[found.neighbors] == codes[:, None])
     assert found.recall.reached
     assert found.recall.sample_size == 900

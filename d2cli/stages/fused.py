@@ -29,7 +29,7 @@ class FusedGraph:
     bandwidths : dict of str to float
         h_m of each modality, by name, in the unit of its metric.
     recalls : dict of str to Recall
-        Of each modality's own graph ("graphs" only).
+        Of each modality's own graph, where there is one.
     candidates : int
         k' of each modality for a row ("distance" only); 0 if all was searched exactly.
     """
@@ -104,8 +104,8 @@ def fuse(
         require_complete(modalities)
     bandwidths = sampled_bandwidths(modalities, params.n_neighbors, seed=params.seed, **how)
     if fusion == "distance":
-        graph, candidates = build_distance_graph(modalities, bandwidths, params, **how)
-        return FusedGraph(graph, bandwidths, {}, candidates)
+        graph, candidates, recalls = build_distance_graph(modalities, bandwidths, params, **how)
+        return FusedGraph(graph, bandwidths, recalls, candidates)
     joined = as_vectors(concatenate(modalities, bandwidths), "l2", room=modalities.room)
     by_l2 = replace(params, metric="l2")
     graph = build_graph(joined, by_l2, room=modalities.room, **how)

@@ -1,6 +1,6 @@
 """The graph by fused distance: exact, or from the candidates of each modality's own graph."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -29,7 +29,7 @@ def build_distance_graph(
     groups: Groups | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
-) -> tuple[KnnGraph, int]:
+) -> tuple[KnnGraph, int, dict[str, Recall]]:
     """Find the k nearest neighbours of every row by fused distance.
 
     Up to as many rows as an ordinary graph of the same width, and with ``backend="exact"``, all
@@ -57,18 +57,21 @@ def build_distance_graph(
         padded with -1 and infinity.
     candidates : int
         The largest k'; 0 if all was searched exactly.
+    recalls : dict of str to Recall
+        Recall@k' of each modality's own graph, by name; empty if all was searched exactly.
     """
     n, k = modalities.n_samples, params.n_neighbors
     neighbors = np.full((n, k), -1, dtype=np.int32)
     distances = np.full((n, k), np.inf, dtype=np.float32)
     backends, duplicates, candidates, found, measured = set(), 0, 0, 0.0, 0
+    of_each: dict[str, list[tuple[Recall, int]]] = {}
     everything = [np.arange(n, dtype=np.int64)]
     some, searched = modalities.any_of, 0
     for members in everything if groups is None else groups.rows():
         rows = members[some[members]]
         if not len(rows):
             continue
-        part, asked = _search_group(
+        part, asked, recalls = _search_group(
             modalities.of(rows), bandwidths, params, n_threads=n_threads, on_progress=on_progress
         )
         numbers = rows.astype(np.int32)
@@ -80,11 +83,20 @@ def build_distance_graph(
         found += part.recall.value * len(rows)
         measured += part.recall.sample_size
         searched += len(rows)
+        for name, one in recalls.items():
+            of_each.setdefault(name, []).append((one, len(rows)))
     value = found / searched if measured else 1.0
     recall = Recall(value=value, sample_size=measured, target=params.recall)
     backend = "+".join(sorted(backends))
     graph = KnnGraph(neighbors, distances, groups, backend, recall, n_duplicates=duplicates)
-    return graph, candidates
+    return graph, candidates, {name: _mean(parts) for name, parts in of_each.items()}
+
+
+def _mean(parts: Sequence[tuple[Recall, int]]) -> Recall:
+    """Return the recall of several groups, each with its number of rows."""
+    value = sum(one.value * rows for one, rows in parts) / sum(rows for _, rows in parts)
+    size = sum(one.sample_size for one, _ in parts)
+    return Recall(value=value, sample_size=size, target=parts[0][0].target)
 
 
 def _search_group(
@@ -92,11 +104,12 @@ def _search_group(
     bandwidths: Mapping[str, float],
     params: GraphParams,
     **how: Any,  # noqa: ANN401
-) -> tuple[KnnGraph, int]:
+) -> tuple[KnnGraph, int, dict[str, Recall]]:
     """Search among the rows of one group; neighbours are positions in it."""
     n, k = modalities.n_samples, params.n_neighbors
     space = FusedSpace(modalities, bandwidths)
     places, indptr, members = modalities.places(n_threads=how["n_threads"])
+    recalls: dict[str, Recall] = {}
     if searches_exactly(len(places), modalities.width, params):
         wanted = max(min(k, len(places) - 1), 1)
         neighbors, distances = space.search(places, places, wanted, **how)
@@ -105,16 +118,19 @@ def _search_group(
         neighbors, distances = spread_to_twins(number[neighbors], distances, indptr, members, n, k)
         backend, recall, asked = "exact", Recall(value=1.0, sample_size=0, target=params.recall), 0
     else:
-        neighbors, distances, backend, recall, asked = _approximately(space, params, **how)
+        neighbors, distances, recall, asked, graphs = _approximately(space, params, **how)
+        recalls = {name: graph.recall for name, graph in graphs.items()}
+        backend = "+".join(sorted({graph.backend for graph in graphs.values()}))
     duplicates = n - len(places)
-    return KnnGraph(neighbors, distances, None, backend, recall, n_duplicates=duplicates), asked
+    graph = KnnGraph(neighbors, distances, None, backend, recall, n_duplicates=duplicates)
+    return graph, asked, recalls
 
 
 def _approximately(
     space: FusedSpace,
     params: GraphParams,
     **how: Any,  # noqa: ANN401
-) -> tuple[NDArray[np.int32], NDArray[np.float32], str, Recall, int]:
+) -> tuple[NDArray[np.int32], NDArray[np.float32], Recall, int, dict[str, KnnGraph]]:
     """Rank candidates of all modalities, of more and more until the recall is reached."""
     n, k = space.n_samples, params.n_neighbors
     chosen = np.random.default_rng(params.seed).choice(n, min(SAMPLE_SIZE, n), replace=False)
@@ -123,7 +139,7 @@ def _approximately(
     most = max(min(n - 1, max(MOST_CANDIDATES, k)), 1)
     asked = min(FIRST_CANDIDATES * k, most)
     while True:
-        candidates, backend = _candidates(space, replace(params, n_neighbors=asked), **how)
+        candidates, graphs = _candidates(space, replace(params, n_neighbors=asked), **how)
         _, found = _rank(space, sample, candidates[sample], k, **how)
         value = share_found(found, exact)
         if value >= params.recall or asked >= most:
@@ -131,19 +147,19 @@ def _approximately(
         asked = min(2 * asked, most)
     neighbors, distances = _rank(space, np.arange(n, dtype=np.int64), candidates, k, **how)
     recall = Recall(value=value, sample_size=len(sample), target=params.recall)
-    return neighbors, distances, backend, recall, asked
+    return neighbors, distances, recall, asked, graphs
 
 
 def _candidates(
     space: FusedSpace,
     params: GraphParams,
     **how: Any,  # noqa: ANN401
-) -> tuple[NDArray[np.int32], str]:
-    """Return the neighbours of each row in all modalities, each once, -1 pads; and the backends."""
-    lists, backends = [], set()
+) -> tuple[NDArray[np.int32], dict[str, KnnGraph]]:
+    """Return the neighbours of each row in all modalities, each once, -1 pads; and the graphs."""
+    lists, graphs = [], {}
     for one in space.modalities.each:
         graph = build_graph(one.vectors, params, room=space.room, **how)
-        backends.add(graph.backend)
+        graphs[one.name] = graph
         if one.rows is None:
             lists.append(graph.neighbors)
             continue
@@ -154,7 +170,7 @@ def _candidates(
     together = np.concatenate(lists, axis=1)
     together.sort(axis=1)
     together[:, 1:][together[:, 1:] == together[:, :-1]] = -1
-    return together, "+".join(sorted(backends))
+    return together, graphs
 
 
 def _rank(
