@@ -12,7 +12,8 @@ import pytest
 import d2cli
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.inputs import FoundEmbedding
-from d2cli.files.modalities import FoundModalities, find_vectors, parse
+from d2cli.files.modalities import FoundModalities, find_vectors
+from d2cli.files.named_refs import parse
 from d2cli.files.sources import Sources
 from d2cli.params import GraphParams
 from d2cli.pipeline.fused_plan import plan_fused

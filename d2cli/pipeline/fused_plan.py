@@ -10,7 +10,7 @@ import numpy as np
 
 from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.plan import PAIR, WRITE, Job, Plan, Step, plan_graph
-from d2cli.stages.fused_distance import FIRST_CANDIDATES
+from d2cli.stages.fused_distance import USUAL_CANDIDATES
 from d2cli.stages.fused_exact import COLUMN_ROWS, GATHERED_VALUES, QUERY_ROWS
 from d2cli.stages.graph import searches_exactly
 from d2cli.stages.recall import SAMPLE_SIZE
@@ -128,7 +128,7 @@ def _by_distance(
     rest = [size for size in sizes if not searches_exactly(size, max(width, 1), params)]
     if not rest:
         return
-    asked = min(FIRST_CANDIDATES * k, max(rest))
+    asked = min(USUAL_CANDIDATES * k, max(rest))
     wide = replace(params, n_neighbors=asked)
     plans = {
         name: plan_graph(replace(job, group_sizes=rest), wide, speed=speed)

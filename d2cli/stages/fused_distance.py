@@ -1,5 +1,6 @@
 """The graph by fused distance: exact, or from the candidates of each modality's own graph."""
 
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -16,8 +17,8 @@ from d2cli.stages.groups import Groups
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.recall import SAMPLE_SIZE, Recall, share_found
 
-FIRST_CANDIDATES = 4  # of each modality, for a neighbour; doubled until the recall is reached
 MOST_CANDIDATES = 1024  # of each modality, for a row
+USUAL_CANDIDATES = 8  # for a neighbour; how many are needed is not known before a search
 RANKED_ROWS = 512  # whose candidates are ranked at a time
 
 
@@ -34,9 +35,10 @@ def build_distance_graph(
 
     Up to as many rows as an ordinary graph of the same width, and with ``backend="exact"``, all
     pairs are compared. Else every modality's own graph (see `build_graph`) gives k' candidates a
-    row, and their union is ranked by true distances; k' starts at 4 k and is doubled, up to 1,024,
-    until the recall on a seeded sample of 1,000 rows of a group, whose neighbours are searched
-    exactly, reaches ``params.recall``.
+    row, and their union is ranked by true distances. The neighbours of a seeded sample of 1,000
+    rows of a group are searched exactly; k' starts where enough of them would be candidates if the
+    modalities' graphs were exact, and is doubled, up to 1,024, until the recall on the sample
+    reaches ``params.recall``.
 
     Parameters
     ----------
@@ -135,9 +137,11 @@ def _approximately(
     n, k = space.n_samples, params.n_neighbors
     chosen = np.random.default_rng(params.seed).choice(n, min(SAMPLE_SIZE, n), replace=False)
     sample = np.sort(chosen).astype(np.int64)
-    _, exact = space.search(sample, np.arange(n, dtype=np.int64), k, **how)
+    nearest, exact = space.search(sample, np.arange(n, dtype=np.int64), k, **how)
     most = max(min(n - 1, max(MOST_CANDIDATES, k)), 1)
-    asked = min(FIRST_CANDIDATES * k, most)
+    needed = candidates_needed(space.modalities, sample, nearest, most, **how)
+    # The modalities' graphs miss some as well, so half of what may be missed is left to them.
+    asked = max(min(k, most), _enough(needed[nearest >= 0], (1 + params.recall) / 2, most))
     while True:
         candidates, graphs = _candidates(space, replace(params, n_neighbors=asked), **how)
         _, found = _rank(space, sample, candidates[sample], k, **how)
@@ -148,6 +152,48 @@ def _approximately(
     neighbors, distances = _rank(space, np.arange(n, dtype=np.int64), candidates, k, **how)
     recall = Recall(value=value, sample_size=len(sample), target=params.recall)
     return neighbors, distances, recall, asked, graphs
+
+
+def candidates_needed(
+    modalities: Modalities,
+    sample: NDArray[np.int64],
+    nearest: NDArray[np.int32],
+    most: int,
+    **how: Any,  # noqa: ANN401
+) -> NDArray[np.int64]:
+    """Return how many neighbours by a modality it takes to find each fused neighbour, (s, k).
+
+    The least of all modalities, searched exactly; ``most + 1`` where more are needed.
+
+    Parameters
+    ----------
+    modalities : Modalities
+    sample : int64 array, shape (s,)
+        Rows.
+    nearest : int32 array, shape (s, k)
+        Their neighbours by fused distance, -1 pads.
+    """
+    needed = np.full(nearest.shape, most + 1, dtype=np.int64)
+    for one in modalities.each:
+        alone = Modalities(modalities.n_samples, (one,), modalities.room)
+        has = one.numbers(modalities.n_samples) >= 0
+        at = np.flatnonzero(has[sample])
+        columns = np.flatnonzero(has).astype(np.int64)
+        space = FusedSpace(alone, {one.name: 1.0})
+        lists, _ = space.search(sample[at], columns, min(most, max(len(columns) - 1, 1)), **how)
+        for c in range(nearest.shape[1]):
+            found = lists == nearest[at, c][:, None]
+            rank = np.where(found.any(axis=1), found.argmax(axis=1) + 1, most + 1)
+            needed[at, c] = np.minimum(needed[at, c], rank)
+    return needed
+
+
+def _enough(needed: NDArray[np.int64], share: float, most: int) -> int:
+    """Return the least number that is enough for a share of them; ``most`` if none is."""
+    if not len(needed):
+        return 1
+    ordered = np.sort(needed)
+    return min(int(ordered[max(math.ceil(share * len(ordered)) - 1, 0)]), most)
 
 
 def _candidates(
