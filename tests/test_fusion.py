@@ -128,7 +128,8 @@ def united(vectors, shares, k, rows=None, codes=None):
     for m, table in found.items():
         table = np.where(codes[:, None] == codes, np.nan_to_num(table, nan=np.inf), np.inf)
         lists[m], lengths = nearest_in(table, k)
-        h[m] = float(np.median(lengths[np.isfinite(lengths) & (lengths > 0)].astype(np.float64)))
+        lengths = lengths[np.isfinite(lengths) & (lengths > 0)]
+        h[m] = float(np.median(lengths.astype(np.float64))) if len(lengths) else 1.0
     out = {i: {} for i in range(n)}
     for i in range(n):
         for j in {int(j) for m in found for j in lists[m][i] if j >= 0}:

@@ -245,6 +245,17 @@ def test_the_probe_sees_the_modalities_side_by_side(data, d2):
     assert meta_of("s.parquet")["inputs"]["probe"] != once
 
 
+def test_a_file_that_a_modality_came_from_is_not_replaced(data, d2):
+    gaps = pq.read_table("t.parquet").select(["text"])
+    pq.write_table(gaps, "gaps.parquet")
+    several = ("-e", "image", "-e", "gaps.parquet", "-o", "g.parquet")
+    assert d2("graph", "t.parquet", *several)[0] == 0
+    before = Path("gaps.parquet").read_bytes()
+    code, _, err = d2("score", "g.parquet", "--difficulty", "uniform", "-o", "gaps.parquet")
+    assert (code, "holds data that" in err) == (2, True)
+    assert Path("gaps.parquet").read_bytes() == before
+
+
 # --- refusals -------------------------------------------------------------------------------------
 
 

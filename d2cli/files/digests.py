@@ -63,6 +63,12 @@ def digest_array(array: NDArray[Any], room: Room = IN_MEMORY) -> str:
     return state.hexdigest()
 
 
+def digest_some_rows(array: NDArray[Any], rows: NDArray[np.int64] | None) -> str:
+    """Return the digest of what some rows have (p, ...); ``rows`` (p,) is None if all do."""
+    digest = digest_array(array)
+    return digest if rows is None else digest_json([digest, digest_array(rows)])
+
+
 def digest_labels(values: pa.Array) -> str:
     """Return the digest of labels or ids without nulls (strings, integers, floats, booleans).
 

@@ -15,12 +15,14 @@ from d2cli.files.colref import only_column, resolve
 from d2cli.files.column import Header, Source
 from d2cli.files.columns import (
     ColumnRef,
+    VectorDefects,
     group_labels,
     read_labels,
     read_numbers,
     read_vectors,
+    read_vectors_there,
 )
-from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.digests import digest_array, digest_labels, digest_some_rows
 from d2cli.files.remote import Place
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import Sources
@@ -308,7 +310,10 @@ def _digest_of(ref: ColumnRef, *, packed: bool) -> str | None:
         if ref.column.kind == "vectors":
             if packed and ref.source.header(ref.column.name).dtype != np.uint8:
                 return None  # read in one way only
-            return digest_array(read_vectors(ref, packed=packed))
+            defects = VectorDefects(nulls=True)
+            vectors, there = read_vectors_there(ref, IN_MEMORY, defects, packed=packed)
+            rows = None if there is None else np.flatnonzero(there).astype(np.int64)
+            return digest_some_rows(vectors, rows)
         if ref.column.kind == "numbers":
             return digest_array(read_numbers(ref).astype(np.float64))
     except InputError:  # such as a null: no artifact was made from this column

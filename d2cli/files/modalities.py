@@ -12,7 +12,7 @@ from d2cli.files.alignment import NO_IDS, Rows, identify
 from d2cli.files.colref import fitting, resolve
 from d2cli.files.column import Header, Source, list_columns
 from d2cli.files.columns import ColumnRef, VectorDefects, read_vectors_there
-from d2cli.files.digests import digest_array, digest_json, digest_labels
+from d2cli.files.digests import digest_labels, digest_some_rows
 from d2cli.files.inputs import FoundEmbedding, Labels, find_embedding, read_group
 from d2cli.files.named_refs import has_name, parse, resolve_named
 from d2cli.files.sources import Sources
@@ -133,7 +133,7 @@ class FoundModalities:
             vectors[name], rows[name] = found.read(room)
             if not len(vectors[name]):
                 raise InputError(f"{found.ref.where}: has a vector for no row of {self.rows.name}")
-            digests[input_name(name)] = digest_modality(vectors[name], rows[name])
+            digests[input_name(name)] = digest_some_rows(vectors[name], rows[name])
         try:
             require_any(rows, self.rows.n_rows)
         except InputError as error:
@@ -151,12 +151,6 @@ class FoundModalities:
 def input_name(name: str) -> str:
     """Return how the digest of a modality is called among those of a graph's inputs."""
     return f"vectors of {name}"
-
-
-def digest_modality(vectors: NDArray[Any], rows: NDArray[np.int64] | None) -> str:
-    """Return the digest of a modality; ``rows`` are those that have it, None if all do."""
-    digest = digest_array(vectors)
-    return digest if rows is None else digest_json([digest, digest_array(rows)])
 
 
 def find_vectors(

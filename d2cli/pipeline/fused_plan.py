@@ -17,7 +17,7 @@ from d2cli.stages.recall import SAMPLE_SIZE
 
 SORTED = 10 * PAIR  # seconds for one pair of rows: its common shares, the k-th, what is nearer
 BLOCKS = 6 * 8  # bytes of a pair of rows in a block
-EDGE = 120  # bytes of a listed neighbour while lists are united
+EDGE = 200  # bytes of a listed neighbour while lists are united
 UNITED = 1e-6  # seconds for it
 DIFFERENCE = 2e-9  # seconds for an axis of a pair whose true distance is measured
 

@@ -97,7 +97,7 @@ def unite(
         logs = np.logaddexp(logs, np.log(one.share) - exponents)
         lost -= share * np.expm1(-exponents)
         common += share
-    lost /= common
+    lost = np.minimum(lost / common, 1.0)
     # ln s by the sum of logarithms where s is small, by what 1 lacks where s is nearly 1.
     with np.errstate(divide="ignore"):
         squares = np.where(lost < 0.5, -np.log1p(-lost), np.log(common) - logs)
