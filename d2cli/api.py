@@ -270,7 +270,7 @@ def select(
 
 
 def prune(
-    vectors: ArrayLike,
+    vectors: ArrayLike | Mapping[str, ArrayLike],
     difficulty: ArrayLike | None,
     *,
     rate: float | None = None,
@@ -285,19 +285,22 @@ def prune(
     n_neighbors: int = 10,
     metric: Metric = "l2",
     shrinkage: float | Auto = AUTO,
+    weights: Mapping[str, float] | None = None,
+    fusion: Fusion | None = None,
     n_threads: int | None = None,
 ) -> NDArray[np.int64]:
     """Run all three stages with their defaults.
 
     Parameters
     ----------
-    vectors : array, shape (n, d)
+    vectors : array, shape (n, d), or mapping of str to such arrays
     difficulty : array, shape (n,), or None
     rate, keep : float or int
         Fraction removed, or rows kept; one of them.
     prune_hardest : float or "auto"
         Cutoff. The commands use "auto" where a column is called aum or margin; arrays have no name.
-    harder, preset, group, within, previous, max_changes, n_neighbors, metric, shrinkage, n_threads
+    harder, preset, group, within, previous, max_changes, n_neighbors, metric, shrinkage
+    weights, fusion, n_threads
         As in `graph`, `score` and `select`.
 
     Returns
@@ -310,6 +313,8 @@ def prune(
         n_neighbors=n_neighbors,
         metric=metric,
         shrinkage=shrinkage,
+        weights=weights,
+        fusion=fusion,
         within=within,
         n_threads=n_threads,
     )

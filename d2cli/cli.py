@@ -87,6 +87,7 @@ def graph(
       d2 graph train.parquet -o graph.parquet
       d2 graph emb.npy -k 15 --metric cosine -o graph.parquet
       d2 graph train.parquet -e clip --within label -o graph.parquet
+      d2 graph clip.npz -e image=l14_img -e text=l14_txt:0.5 -o graph.parquet
     """
     from d2cli import commands
 

@@ -168,6 +168,12 @@ def test_gaps_in_files_are_gaps_of_the_library(data, d2, fusion):
     expected = d2cli.graph(vectors, fusion=fusion, n_neighbors=5, within=data["label"])
     np.testing.assert_array_equal(graph_of("g.parquet")[0], expected.neighbors)
     assert meta_of("g.parquet")["results"]["lacking"] == {"text": int(data["gone"].sum())}
+    aum = pq.read_table("t.parquet")["aum"].to_numpy()
+    how = {"harder": "low", "n_neighbors": 5, "within": data["label"], "rate": 0.5}
+    rows = d2cli.prune(vectors, aum, fusion=fusion, weights={"image": 1}, **how)
+    more = ("--difficulty", "aum", "--rate", 0.5, "--prune-hardest", 0, "-o", "k.npy")
+    assert d2("prune", "t.parquet", *args, *more, "--order", "rank")[0] == 0
+    np.testing.assert_array_equal(np.load("k.npy"), rows)
 
 
 def test_one_embedding_is_the_graph_it_always_was(data, d2):

@@ -38,7 +38,7 @@ def build_distance_graph(
     row, and their union is ranked by true distances. The neighbours of a seeded sample of 1,000
     rows of a group are searched exactly; k' starts where enough of them would be candidates if the
     modalities' graphs were exact, and is doubled, up to 1,024, until the recall on the sample
-    reaches ``params.recall``.
+    reaches ``params.recall``. Those graphs miss at most half of what may be missed.
 
     Parameters
     ----------
@@ -140,10 +140,13 @@ def _approximately(
     nearest, exact = space.search(sample, np.arange(n, dtype=np.int64), k, **how)
     most = max(min(n - 1, max(MOST_CANDIDATES, k)), 1)
     needed = candidates_needed(space.modalities, sample, nearest, most, **how)
-    # The modalities' graphs miss some as well, so half of what may be missed is left to them.
-    asked = max(min(k, most), _enough(needed[nearest >= 0], (1 + params.recall) / 2, most))
+    # Half of what may be missed is left to the modalities' graphs, the other to their length.
+    share = (1 + params.recall) / 2
+    asked = max(min(k, most), _enough(needed[nearest >= 0], share, most))
     while True:
-        candidates, graphs = _candidates(space, replace(params, n_neighbors=asked), **how)
+        candidates, graphs = _candidates(
+            space, replace(params, n_neighbors=asked, recall=share), **how
+        )
         _, found = _rank(space, sample, candidates[sample], k, **how)
         value = share_found(found, exact)
         if value >= params.recall or asked >= most:
