@@ -16,6 +16,7 @@ from d2cli.cli_check import check
 from d2cli.cli_export import export
 from d2cli.cli_report import report
 from d2cli.cli_study import compare, difficulty, sweep
+from d2cli.cli_update import update
 from d2cli.config import Defaults, Option
 from d2cli.params import GraphParams, ScoreParams, SelectParams
 from d2cli.precedence import COMMAND_LINE, overridden
@@ -432,5 +433,6 @@ app.command()(explain)
 app.command()(diff)
 app.add_typer(cache, name="cache")
 app.command()(export)
+app.command()(update)
 for _command in app.registered_commands:
     _command.cls = _Command

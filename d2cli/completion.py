@@ -7,7 +7,10 @@ from typing import Any, Protocol
 Completer = Callable[..., list[str]]
 
 UNIFORM, NO_IDS = "uniform", "none"  # what --difficulty and --id take besides columns
-HOMES = {"difficulty": "embedding"}  # parameters with the file of bare columns, else ``source``
+HOMES = {
+    "difficulty": "embedding",
+    "update": "add",
+}  # parameters with the file of bare columns, else ``source``
 COLUMNS_BY_FILE = ("difficulty", "labels", "group", "show")  # whose files have the ids
 
 

@@ -44,6 +44,7 @@ LAYERS = {
     "commands": {"config", "errors", "params", "files", "pipeline", "display", "render"},
     "options_artifacts": {"completion"},
     "options_export": {"completion"},
+    "options_update": {"completion", "params"},
     "commands_artifacts": {
         "commands",
         "display",
@@ -69,6 +70,8 @@ LAYERS = {
         "commands_self_test",
     },
     "cli_export": {"options", "options_export", "commands", "commands_export"},
+    "commands_update": {"commands", "display", "files", "pipeline"},
+    "cli_update": {"options", "options_update", "commands", "commands_update"},
     "cli_report": {"completion", "options", "options_artifacts", "commands", "commands_report"},
     "cli": {
         "__init__",
@@ -83,6 +86,7 @@ LAYERS = {
         "cli_export",
         "cli_report",
         "cli_study",
+        "cli_update",
     },
     "__main__": {"cli", "cli_completion", "config", "errors", "display", "files", "interrupts"},
     "__init__": {"api", "errors"},
@@ -100,6 +104,7 @@ ONLY_IN = {
         "options_artifacts",
         "options_export",
         "options_study",
+        "options_update",
     },
     "PIL": {"files/thumbnails.py"},
     "rich": {"display"},

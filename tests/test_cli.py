@@ -814,7 +814,7 @@ def test_both_names_and_the_module_are_the_same_program(shell):
     assert done.stdout.split("\n")[:3] == [done.stdout.split("\n")[0]] * 3
 
 
-@pytest.mark.parametrize("command", ["graph", "score", "select", "prune"])
+@pytest.mark.parametrize("command", ["graph", "score", "select", "prune", "update"])
 def test_every_option_has_a_help_text_and_examples_come_first(d2, command):
     code, out, _ = d2(command, "--help")
     assert code == 0

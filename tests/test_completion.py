@@ -154,7 +154,7 @@ OPTIONS = [
 FREE = {"FILE", "FOLDER", "SOURCE", "OUT", "GRAPH", "SIZE", "AGE", "TIME", "DURATION"}
 FREE_LISTS = {"--rates", "--neighbors", "--rounds"}
 FREE_TEXT = {("select", "--graph")}
-TAKES_FILE_COLUMN = {"--include", "--exclude"}
+TAKES_FILE_COLUMN = {"--include", "--exclude", "--retire"}
 
 
 def start_of(command):
@@ -198,6 +198,7 @@ COLUMNS_OF_TRAIN = ["aum"]
         "check {train} --labels",
         "sweep {train} -k 5 --labels",
         "graph {train} -e",
+        "update graph.parquet --add {train} --within",
         "export keep.parquet --source {train} --id",
         "explain keep.parquet 3 4 --source {train} --show",
         "explain keep.parquet 3 --source {train} --group",

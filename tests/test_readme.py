@@ -60,6 +60,7 @@ def test_every_option_of_every_command_is_explained(d2):
         "explain",
         "diff",
         "export",
+        "update",
     ):
         _, out, _ = d2(command, "--help")
         options = re.split(r"\n  (?=-)", out.partition("Options:")[2])

@@ -35,8 +35,8 @@ from d2cli.files.sources import STDIN, native_file
 SCHEMA_VERSION = 1
 GROUP_ROWS = 1 << 16  # written at a time: a list column's level numbers are as large as its values
 LOCATOR, CARRIED = b"d2_graph_path", b"d2_graph"
-ROW_ORDER = b"d2_row_order"
-SEAL = b"d2_seal"  # digest of all of these, two of which have no other
+ROW_ORDER, SOURCES = b"d2_row_order", b"d2_graph_sources"
+SEAL = b"d2_seal"  # digest of all of these, three of which have no other
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +58,8 @@ class Artifact:
         How the rows of the source followed one another when this was made; see
         `d2cli.files.roworder`. Outside key and digest: the same rows in other files give the same
         result.
+    sources : list of dict or None
+        Graphs only: where the vectors are; see `d2cli.files.origins`. Outside key and digest.
     """
 
     name: str
@@ -66,6 +68,7 @@ class Artifact:
     graph_path: str | None = None
     graph: "Artifact | None" = None
     row_order: dict[str, Any] | None = None
+    sources: list[dict[str, Any]] | None = None
 
     @property
     def key(self) -> str:
@@ -162,6 +165,8 @@ def _encode(artifact: Artifact) -> pa.Table:
         meta[LOCATOR] = os.fsencode(artifact.graph_path)
     if artifact.row_order is not None:
         meta[ROW_ORDER] = canonical_json(artifact.row_order).encode()
+    if artifact.sources is not None:
+        meta[SOURCES] = canonical_json(artifact.sources).encode()
     meta[SEAL] = _seal_of(meta)
     return table.replace_schema_metadata(meta)
 
@@ -172,6 +177,8 @@ def _seal_of(metadata: dict[bytes, bytes]) -> bytes:
     for name in (META, LOCATOR, CARRIED, ROW_ORDER):
         value = metadata.get(name)
         state.update(b"-" if value is None else f"{len(value)}:".encode() + value)
+    if SOURCES in metadata:  # which files had none of before it was kept
+        state.update(f"{len(metadata[SOURCES])}:".encode() + metadata[SOURCES])
     return state.hexdigest().encode()
 
 
@@ -227,7 +234,7 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
         )
     # Files of before there were seals have none; nor has one whose seal's name is damaged.
     unsealed = metadata.get(SEAL) != _seal_of(metadata)
-    if unsealed and metadata.keys() & {SEAL, LOCATOR, CARRIED, ROW_ORDER}:
+    if unsealed and metadata.keys() & {SEAL, LOCATOR, CARRIED, ROW_ORDER, SOURCES}:
         raise DamagedError(
             f"{name}: is damaged: its metadata do not match their digest", hint="make it again"
         )
@@ -235,7 +242,7 @@ def read_artifact(ref: str | Place, kind: Kind) -> Artifact:
     artifact = _open(
         name, metadata[META], table, kind, os.fsdecode(locator) if locator is not None else None
     )
-    artifact = replace(artifact, row_order=_row_order(metadata))
+    artifact = replace(artifact, row_order=_row_order(metadata), sources=_sources(metadata))
     if CARRIED not in metadata:
         return artifact
     graph = _open(f"{name} (its graph)", metadata[CARRIED], table, "graph", None)
@@ -249,6 +256,16 @@ def _row_order(metadata: dict[bytes, bytes]) -> dict[str, Any] | None:
     except ValueError:
         return None
     return found if isinstance(found, dict) else None
+
+
+def _sources(metadata: dict[bytes, bytes]) -> list[dict[str, Any]] | None:
+    """Return what a graph says of where its vectors are; None where that is nothing or damaged."""
+    try:
+        found = parse_json(metadata.get(SOURCES, b"null"))
+    except ValueError:
+        return None
+    whole = isinstance(found, list) and all(isinstance(one, dict) for one in found)
+    return found if whole else None
 
 
 def peek(path: Place) -> dict[str, Any]:
@@ -267,7 +284,7 @@ def seems_ours(path: Place) -> bool:
         metadata = pq.read_metadata(native_file(path)).metadata or {}
     except (pa.ArrowException, OSError, ValueError, InputError):
         return False
-    return bool(metadata.keys() & {META, LOCATOR, CARRIED, ROW_ORDER, SEAL})
+    return bool(metadata.keys() & {META, LOCATOR, CARRIED, ROW_ORDER, SOURCES, SEAL})
 
 
 def peek_artifact(path: Place) -> Artifact | None:

@@ -1,6 +1,7 @@
 """Digests of contents and keys of stages."""
 
 import json
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -53,13 +54,24 @@ def digest_array(array: NDArray[Any], room: Room = IN_MEMORY) -> str:
     float16 Parquet column and the same numbers as float32 NPY have one digest. ``room`` is where
     the array lives.
     """
-    wide = np.dtype(vector_type(array.dtype)).newbyteorder("<")
-    state = blake3(f"{wide.str}{array.shape}".encode())
-    for start in range(0, len(array), BLOCK_ROWS):
-        block = np.ascontiguousarray(array[start : start + BLOCK_ROWS], dtype=wide)
+
+    def blocks() -> Iterable[NDArray[Any]]:
+        for start in range(0, len(array), BLOCK_ROWS):
+            yield (block := array[start : start + BLOCK_ROWS])
+            room.have_read(array, block)
+
+    return digest_blocks(array.dtype, array.shape, blocks())
+
+
+def digest_blocks(
+    dtype: np.dtype[Any], shape: tuple[int, ...], blocks: Iterable[NDArray[Any]]
+) -> str:
+    """Return what `digest_array` does for an array that comes as blocks of rows."""
+    wide = np.dtype(vector_type(dtype)).newbyteorder("<")
+    state = blake3(f"{wide.str}{shape}".encode())
+    for block in blocks:
         if block.size:
-            state.update(block.data.cast("B"))
-        room.have_read(array, array[start : start + BLOCK_ROWS])
+            state.update(np.ascontiguousarray(block, dtype=wide).data.cast("B"))
     return state.hexdigest()
 
 

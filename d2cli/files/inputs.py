@@ -117,15 +117,18 @@ class FoundEmbedding:
 
     def read(self, room: Room = IN_MEMORY, *, packed: bool = False) -> Embedding:
         """Read the vectors into a room; ``packed`` codes stay uint8."""
-        vectors = read_vectors(self.ref, room, packed=packed)
-        if self.matched is not None:
-            vectors = _take(vectors, self.matched, room)
+        vectors = self.read_vectors(room, packed=packed)
         digests = {"vectors": digest_array(vectors, room)}
         if self.rows.ids is not None:
             digests["id"] = digest_labels(self.rows.ids)
         if self.within is not None:
             digests["within"] = self.within.digest
         return Embedding(self.ref.where, vectors, self.rows, self.within, digests)
+
+    def read_vectors(self, room: Room = IN_MEMORY, *, packed: bool = False) -> NDArray[Any]:
+        """Read the vectors (n, d) alone, without their digest."""
+        vectors = read_vectors(self.ref, room, packed=packed)
+        return vectors if self.matched is None else _take(vectors, self.matched, room)
 
 
 def _take(vectors: NDArray[Any], rows: NDArray[np.int64], room: Room) -> NDArray[Any]:

@@ -153,6 +153,17 @@ def input_name(name: str) -> str:
     return f"vectors of {name}"
 
 
+def only_colref(sources: Sources, source: str, embedding: Sequence[str] | str | None) -> str | None:
+    """Return the COLREF of at most one embedding, without a NAME before it; None if none is."""
+    if not embedding:
+        return None
+    (text,) = [embedding] if isinstance(embedding, str) else embedding
+    if not has_name(text):
+        return text
+    named = parse(text, sources.open(source))
+    return text if named.name is None else named.colref
+
+
 def find_vectors(
     sources: Sources,
     source: str,
@@ -185,11 +196,7 @@ def find_vectors(
                 f"{'is' if len(given) < 2 else 'are'} given",
                 hint="give -e NAME=COLREF for each, or leave out --fusion",
             )
-        alone = given[0] if given else None
-        if alone is not None and has_name(alone):
-            home = sources.open(source)
-            named = parse(alone, home)
-            alone = alone if named.name is None else named.colref
+        alone = only_colref(sources, source, embedding)
         return find_embedding(sources, source, embedding=alone, id_=id_, within=within)
     home = sources.open(source)
     shares, refs = _name(sources, given, home)

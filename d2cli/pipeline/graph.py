@@ -8,7 +8,8 @@ from typing import Any
 from d2cli.errors import InputError
 from d2cli.files.artifacts import Artifact, seal, stage_key, to_stream
 from d2cli.files.inputs import Embedding, FoundEmbedding
-from d2cli.files.modalities import FoundModalities, Fused, find_vectors
+from d2cli.files.modalities import FoundModalities, Fused, find_vectors, only_colref
+from d2cli.files.origins import origin_of, to_record
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
@@ -160,8 +161,18 @@ def run_graph(
     settle(run, found, params)
     data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
+    recorded = None
+    if isinstance(found, FoundEmbedding):
+        named = only_colref(run.sources, source, embedding)
+        columns: dict[str, str | None] = {"embedding": named, "id_": id_, "within": within}
+        recorded = to_record([origin_of(run.sources, source, found, **columns)], place)
     artifact = run_stage(
-        run, "graph", key, place, lambda: make_graph(run, data, params, key, spend=True)
+        run,
+        "graph",
+        key,
+        place,
+        lambda: make_graph(run, data, params, key, spend=True),
+        sources=recorded,
     )
     warn_about_graph(run, artifact)
     if place is None:

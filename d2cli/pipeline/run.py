@@ -86,8 +86,12 @@ def run_stage(
     *,
     graph_path: str | None = None,
     in_cache: bool = False,
+    sources: list[dict[str, Any]] | None = None,
 ) -> Artifact:
-    """Return the artifact with this key: from its place if it is there, else made and put there."""
+    """Return the artifact with this key: from its place if it is there, else made and put there.
+
+    ``graph_path`` and ``sources`` are what an `Artifact` records of where other files are.
+    """
     start = time.perf_counter()
     status, artifact = COMPUTED, None
     if place is not None and not run.force:
@@ -99,8 +103,10 @@ def run_stage(
             artifact = None
     if artifact is not None:
         status = UP_TO_DATE
+        if place is not None and sources is not None and artifact.sources != sources:
+            artifact = _put(run, place, replace(artifact, sources=sources), in_cache)
     else:
-        artifact = replace(make(), graph_path=graph_path)
+        artifact = replace(make(), graph_path=graph_path, sources=sources)
         if place is not None:
             artifact = _put(run, place, artifact, in_cache)
     done = {

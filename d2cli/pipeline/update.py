@@ -1,0 +1,342 @@
+"""``d2 update``: rows added to a graph, and others taken out of it."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files.additions import (
+    check_ids,
+    check_type,
+    check_width,
+    joined_labels,
+    other_width,
+    within_of,
+)
+from d2cli.files.alignment import NO_IDS, Rows
+from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
+from d2cli.files.columns import group_labels
+from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
+from d2cli.files.origins import Origin, origin_of, origins_of, to_record
+from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
+from d2cli.files.parts import (
+    NAME_THEM,
+    Part,
+    find_parts,
+    join_vectors,
+    named_origin,
+    refuse_wider,
+)
+from d2cli.files.publish import write_stdout
+from d2cli.files.remote import Place, as_place
+from d2cli.files.rowlists import read_rows
+from d2cli.files.sources import STDIN
+from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of
+from d2cli.params import GraphParams
+from d2cli.pipeline.graph import warn_about_graph
+from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
+from d2cli.stages.graph import build_graph
+from d2cli.stages.update import update_graph
+from d2cli.stages.vectors import as_vectors
+
+REBUILD = "build a new graph with `d2 graph`"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Changes:
+    """What is to become of a graph, as it was asked for.
+
+    Attributes
+    ----------
+    add : str or None
+        SOURCE of the rows to add.
+    retire : str or None
+        List of the rows to take out; see `d2cli.files.rowlists`.
+    sources : tuple of str
+        The sources of the graph, where those that it records are not to be used.
+    embedding, id_, within : str or None
+        COLREFs of the added SOURCE; left out, the names that the graph records.
+    n_neighbors, metric : int, str or None
+        Refused unless they are the graph's.
+    backend : {"auto", "exact", "cells"}
+    recall : float or None
+        None for the graph's target.
+    """
+
+    add: str | None
+    retire: str | None
+    sources: tuple[str, ...] = ()
+    embedding: str | None = None
+    id_: str | None = None
+    within: str | None = None
+    n_neighbors: int | None = None
+    metric: str | None = None
+    backend: Literal["auto", "exact", "cells"] = "auto"
+    recall: float | None = None
+
+    def params(self, graph: Artifact) -> GraphParams:
+        """Return the parameters of the result."""
+        made = GraphParams(**graph.meta["parameters"])
+        for option, wanted, there in (
+            ("neighbors", self.n_neighbors, made.n_neighbors),
+            ("metric", self.metric, made.metric),
+        ):
+            if wanted not in (None, there):
+                raise ParameterError(
+                    f"{option} is {wanted}, but {graph.name} was built with {option} {there}",
+                    hint=f"leave out --{option}, or {REBUILD}",
+                )
+        if self.recall is not None:
+            made = replace(made, recall=self.recall)
+        return made if self.backend == "auto" else replace(made, backend=self.backend)
+
+
+@dataclass(frozen=True, eq=False)
+class Updating:
+    """Everything that an updated graph depends on.
+
+    Attributes
+    ----------
+    graph : Artifact
+    params : GraphParams
+        Of the result.
+    parts : list of Part
+        The sources of the graph.
+    survivors : int64 array, shape (s,), ascending
+    retired : int64 array, shape (r,), ascending
+    found : FoundEmbedding or None
+        The rows to add.
+    origins : list of Origin
+        The sources of the result.
+    """
+
+    graph: Artifact
+    params: GraphParams
+    parts: list[Part]
+    survivors: NDArray[np.int64]
+    retired: NDArray[np.int64]
+    found: FoundEmbedding | None
+    origins: list[Origin]
+
+    @property
+    def n_added(self) -> int:
+        """Rows to add."""
+        return self.found.rows.n_rows if self.found else 0
+
+    def inputs(self, added: Embedding | None) -> dict[str, str]:
+        """Return the digests that the key is made of."""
+        digests = {f"added_{name}": one for name, one in (added.digests if added else {}).items()}
+        return {
+            "graph": self.graph.digest,
+            **digests,
+            "retired": digest_array(self.retired.astype(np.float64)),
+        }
+
+    def key(self, added: Embedding | None) -> str:
+        """Return what the result depends on."""
+        inputs = self.inputs(added)
+        return stage_key("graph", STAGE_VERSIONS["graph"], asdict(self.params), inputs)
+
+    def make(self, run: Run, added: Embedding | None) -> Artifact:
+        """Read the vectors, update the graph and seal it."""
+        if added is not None:
+            self._check(run, added)
+        joined, digest = join_vectors(
+            self.graph, self.parts, self.survivors, added.vectors if added else None, run.room
+        )
+        dtype = str(joined.dtype)
+        ids, within = joined_labels(self.graph, self.survivors, added)
+        try:
+            vectors = as_vectors(joined, self.params.metric, room=run.room, overwrite=True)
+            del joined
+            how: dict[str, Any] = {
+                "groups": None if within is None else group_labels(within),
+                "n_threads": run.n_threads,
+                "on_progress": run.on_progress,
+                "room": run.room,
+            }
+            old = graph_of(self.graph)
+            if old.backend == "exact":
+                graph = update_graph(old, vectors, self.survivors, self.params, **how)
+            else:
+                run.note(f"note: {self.graph.name} is approximate, so all rows are searched again")
+                graph = build_graph(vectors, self.params, **how)
+        except InputError as error:
+            raise error.at(self.graph.name) from None
+        inputs = {"vectors": digest}
+        inputs |= {} if ids is None else {"id": digest_labels(ids)}
+        inputs |= {} if within is None else {"within": digest_labels(within)}
+        counts = {"added": self.n_added, "retired": len(self.retired), "dtype": dtype}
+        return seal(
+            "graph",
+            graph_table(graph, ids, within),
+            key=self.key(added),
+            parameters=asdict(self.params),
+            inputs={**inputs, **self.inputs(added)},
+            results={**graph_results(graph), "dim": int(vectors.shape[1]), "update": counts},
+        )
+
+    def _check(self, run: Run, added: Embedding) -> None:
+        """Refuse added vectors that do not go with the graph; a bad row is named as it is there."""
+        dim = self.graph.meta["results"]["dim"]
+        if added.vectors.ndim == 2 and added.vectors.shape[1] != dim:
+            raise other_width(self.graph, added.where, added.vectors.shape[1])
+        refuse_wider(self.graph, self.parts, added.vectors.dtype, added.where)
+        try:
+            as_vectors(added.vectors, self.params.metric, room=run.room)
+        except InputError as error:
+            raise error.at(added.where) from None
+
+
+def run_update(run: Run, graph_ref: str, changes: Changes, *, output: str = STDIN) -> Artifact:
+    """Update a graph and publish the result.
+
+    Parameters
+    ----------
+    run : Run
+    graph_ref : str
+        Graph file, or "-".
+    changes : Changes
+    output : str
+        Parquet file, or "-" for an Arrow stream on standard output.
+
+    Returns
+    -------
+    Artifact
+
+    Raises
+    ------
+    ParameterError
+        If nothing is to be done, or with other parameters than those of the graph.
+    InputError
+        If rows to add do not go with the graph, or rows to take out are not in it, or are all.
+    ArtifactError
+        If the graph is damaged, or its sources hold other vectors.
+    """
+    updating, place = _find(run, graph_ref, changes, output)
+    added = updating.found.read(run.room) if updating.found else None
+    artifact = run_stage(
+        run,
+        "graph",
+        updating.key(added),
+        place,
+        lambda: updating.make(run, added),
+        sources=to_record(updating.origins, place),
+    )
+    warn_about_graph(run, artifact)
+    if place is None:
+        write_stdout(to_stream(artifact))
+    return artifact
+
+
+def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Updating, Place | None]:
+    """Find everything, and refuse what does not go together before anything large is read."""
+    if output != STDIN:
+        check_suffix(as_place(output), ARTIFACT_SUFFIXES, "a graph")
+    if changes.add is None and changes.retire is None:
+        raise ParameterError("nothing is to be done", hint="add --add SOURCE or --retire FILE")
+    graph = read_artifact(graph_ref, "graph")
+    params = changes.params(graph)
+    n_old = graph.table.num_rows
+    retired = np.empty(0, dtype=np.int64)
+    if changes.retire is not None:
+        rows = Rows(graph.name, n_old, ids_of(graph), None)
+        retired = np.sort(read_rows(changes.retire, rows, run.sources))
+    if len(retired) == n_old:
+        raise InputError(
+            f"{changes.retire}: names all {n_old:,} rows of {graph.name}",
+            hint=f"leave at least one, or {REBUILD}",
+        )
+    survivors = np.setdiff1d(np.arange(n_old), retired, assume_unique=True)
+    recorded = origins_of(graph)
+    parts = find_parts(run.sources, graph, _origins(run, graph, recorded, changes))
+    found, after = None, _without(parts, retired)
+    if changes.add is not None:
+        found, origin = _find_added(run, graph, changes, recorded, survivors)
+        after.append(origin)
+    place = checked_place(run, output, graph_ref)
+    return Updating(graph, params, parts, survivors, retired, found, after), place
+
+
+def _origins(
+    run: Run, graph: Artifact, recorded: list[Origin] | None, changes: Changes
+) -> list[Origin]:
+    """Return the sources of the graph: as named, else as recorded."""
+    if not changes.sources:
+        if recorded is None:
+            raise ArtifactError(f"{graph.name}: does not say where its vectors are", hint=NAME_THEM)
+        return recorded
+    known: Sequence[Origin | None] = recorded or [None] * len(changes.sources)
+    if len(known) != len(changes.sources):
+        raise ParameterError(
+            f"--source is given {len(changes.sources)} times, but {graph.name} was made from "
+            f"{len(known)} sources",
+            hint=f"they are: {', '.join(one.source for one in recorded or ())}",
+        )
+    return [
+        named_origin(run.sources, text, one, changes.embedding)
+        for text, one in zip(changes.sources, known, strict=True)
+    ]
+
+
+def _without(parts: Sequence[Part], retired: NDArray[np.int64]) -> list[Origin]:
+    """Return the origins less the retired rows; those that have no rows left are left out."""
+    found, at = [], 0
+    for part in parts:
+        held = part.origin.n_kept
+        own = retired[(retired >= at) & (retired < at + held)] - at
+        at += held
+        origin = part.origin.without(own)
+        if origin.n_kept:
+            found.append(origin)
+    return found
+
+
+# --- what is added --------------------------------------------------------------------------------
+
+
+def _find_added(
+    run: Run,
+    graph: Artifact,
+    changes: Changes,
+    recorded: list[Origin] | None,
+    survivors: NDArray[np.int64],
+) -> tuple[FoundEmbedding, Origin]:
+    """Find the rows to add; they go with those of the graph."""
+    assert changes.add is not None
+    home = run.sources.open(changes.add)
+    last = recorded[-1] if recorded else None
+
+    def known(role: str) -> str | None:
+        """Return the name that the graph records, if the added source has it."""
+        name = last.name(role) if last else None
+        return name if name in home.columns or (role == "id" and name == NO_IDS) else None
+
+    within = changes.within or known("within")
+    old_groups = within_of(graph)
+    if old_groups is None and changes.within:
+        raise ParameterError(
+            f"within is {changes.within}, but {graph.name} was built without groups",
+            hint=f"leave out --within, or {REBUILD}",
+        )
+    if old_groups is not None and not within:
+        raise InputError(
+            f"{home.name}: {graph.name} was searched within groups, and which column holds them "
+            "here is not known",
+            hint="name it with --within",
+        )
+    columns: dict[str, str | None] = {
+        "embedding": changes.embedding or known("embedding"),
+        "id_": changes.id_ or known("id"),
+        "within": within if old_groups is not None else None,
+    }
+    found = find_embedding(run.sources, changes.add, **columns)
+    check_width(graph, found)
+    check_ids(graph, found, survivors)
+    if old_groups is not None and found.within is not None:
+        check_type(found.within.values, old_groups, f"{home.name}::{within}", graph, "groups")
+    return found, origin_of(run.sources, changes.add, found, **columns)

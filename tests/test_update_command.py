@@ -1,0 +1,264 @@
+"""``d2 update`` as a user runs it: files in, a sealed graph out, bad input refused."""
+
+import json
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from d2cli.files.artifacts import read_artifact
+from d2cli.files.stages import graph_of
+
+
+def save(path, vectors, **columns):
+    embedding = pa.FixedSizeListArray.from_arrays(
+        pa.array(np.ascontiguousarray(vectors).ravel()), vectors.shape[1]
+    )
+    pq.write_table(pa.table({**columns, "emb": embedding, "other": embedding}), path)
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch):
+    """old.parquet (rows 0 ... 149), new.parquet (150 ... 199) and all of them as all.parquet."""
+    monkeypatch.chdir(tmp_path)
+    rng = np.random.default_rng(5)
+    vectors = rng.normal(size=(200, 6)).round(1).astype(np.float32)
+    vectors[160:165] = vectors[3]  # old and new twins
+    ids = [f"row-{i}" for i in range(200)]
+    labels = rng.integers(0, 3, 200)
+    labels[190:] = 7  # a new group
+    for name, part in (("old", slice(0, 150)), ("new", slice(150, 200)), ("all", slice(0, 200))):
+        save(f"{name}.parquet", vectors[part], id=ids[part], label=labels[part])
+        np.save(f"{name}.npy", vectors[part])
+    return tmp_path
+
+
+def columns_of(path):
+    graph = graph_of(read_artifact(str(path), "graph"))
+    return graph.neighbors, graph.distances
+
+
+def assert_same(path, other):
+    for one, two in zip(columns_of(path), columns_of(other), strict=True):
+        np.testing.assert_array_equal(one, two)
+
+
+def made(d2, *line):
+    code, out, err = d2(*line)
+    assert code == 0, err
+    return out, err
+
+
+def assert_refused(result, code, *words):
+    found, out, err = result
+    assert (found, out) == (code, ""), err
+    assert err.startswith("error: ")
+    assert len(err.strip().splitlines()) == 2
+    for word in words:
+        assert word in err, err
+
+
+GRAPH = ("graph", "old.parquet", "-e", "emb", "--backend", "exact", "-o", "g.parquet")
+UPDATE = ("update", "g.parquet", "--add", "new.parquet", "-o", "g2.parquet")
+
+
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+@pytest.mark.parametrize("within", [(), ("--within", "label")])
+def test_an_update_is_the_graph_built_anew(home, d2, metric, within):
+    more = ("--metric", metric, *within)
+    made(d2, *GRAPH, *more)
+    made(d2, *UPDATE)
+    made(d2, "graph", "all.parquet", "-e", "emb", "--backend", "exact", "-o", "h.parquet", *more)
+    one, two = (pq.read_table(path) for path in ("g2.parquet", "h.parquet"))
+    assert one.equals(two)
+    found, built = (read_artifact(f"{name}.parquet", "graph").meta for name in ("g2", "h"))
+    assert found["parameters"] == built["parameters"]
+    assert built["inputs"].items() <= found["inputs"].items()
+    assert {**found["results"], "update": 0} == {**built["results"], "update": 0}
+
+
+def test_updates_follow_one_another_and_rows_leave(home, d2):
+    made(d2, *GRAPH)
+    (home / "gone.txt").write_text("row-3\nrow-7\nrow-140\n")
+    save("one.parquet", np.ones((1, 6), np.float32), id=["z"], label=[1])
+    made(d2, *UPDATE, "--retire", "gone.txt")
+    (home / "more.txt").write_text("row-0\nrow-155\n")
+    last = ("update", "g2.parquet", "--add", "one.parquet", "--retire", "more.txt")
+    made(d2, *last, "-o", "g3.parquet")
+    vectors = np.load("all.npy")
+    gone = [0, 3, 7, 140, 155]
+    kept = np.delete(np.arange(200), gone)
+    np.save("now.npy", np.concatenate([vectors[kept], np.ones((1, 6), np.float32)]))
+    made(d2, "graph", "now.npy", "--backend", "exact", "-o", "h.parquet")
+    assert_same("g3.parquet", "h.parquet")
+    ids = pq.read_table("g3.parquet")["id"].to_pylist()
+    assert ids == [*(f"row-{i}" for i in kept), "z"]
+    graph = read_artifact("g3.parquet", "graph")
+    assert [one["source"] for one in graph.sources] == ["old.parquet", "new.parquet", "one.parquet"]
+
+
+def test_rows_are_only_retired(home, d2):
+    made(d2, "graph", "old.npy", "--backend", "exact", "-o", "g.parquet")
+    np.save("gone.npy", np.array([5, 1]))
+    made(d2, "update", "g.parquet", "--retire", "gone.npy", "-o", "g2.parquet")
+    np.save("now.npy", np.delete(np.load("old.npy"), [1, 5], axis=0))
+    made(d2, "graph", "now.npy", "--backend", "exact", "-o", "h.parquet")
+    assert_same("g2.parquet", "h.parquet")
+
+
+def test_an_id_may_be_retired_and_added_at_once(home, d2):
+    made(d2, *GRAPH)
+    save("again.parquet", np.full((1, 6), 9, np.float32), id=["row-3"])
+    line = ("update", "g.parquet", "--add", "again.parquet", "-o", "g2.parquet")
+    assert_refused(d2(*line), 3, "row 0 has the id 'row-3'", "--retire")
+    (home / "gone.txt").write_text("row-3\n")
+    made(d2, *line, "--retire", "gone.txt")
+    assert pq.read_table("g2.parquet")["id"].to_pylist()[-1] == "row-3"
+
+
+def test_what_is_up_to_date_is_left_alone(home, d2):
+    made(d2, *GRAPH)
+    made(d2, *UPDATE)
+    before = (home / "g2.parquet").stat().st_mtime_ns
+    assert "up to date" in made(d2, *UPDATE)[1]
+    assert (home / "g2.parquet").stat().st_mtime_ns == before
+    made(d2, *UPDATE, "--force")
+    assert (home / "g2.parquet").stat().st_mtime_ns > before
+    (home / "gone.txt").write_text("row-3\n")
+    assert "up to date" not in made(d2, *UPDATE, "--retire", "gone.txt")[1]
+
+
+def test_threads_do_not_change_the_bytes(home, d2):
+    made(d2, *GRAPH)
+    made(d2, *UPDATE, "-j", 1)
+    before = (home / "g2.parquet").read_bytes()
+    made(d2, *UPDATE, "-j", 3, "--force")
+    assert (home / "g2.parquet").read_bytes() == before
+
+
+def test_a_graph_moves_with_its_sources_or_is_told_of_them(home, d2):
+    made(d2, *GRAPH)
+    made(d2, *UPDATE)
+    (home / "there").mkdir()
+    for name in ("g.parquet", "old.parquet"):
+        (home / name).rename(home / "there" / name)
+    line = ("update", "there/g.parquet", "--add", "new.parquet", "-o", "g3.parquet")
+    made(d2, *line)
+    assert_same("g3.parquet", "g2.parquet")
+    (home / "there" / "old.parquet").rename(home / "elsewhere.parquet")
+    assert_refused(d2(*line, "--force"), 3, "old.parquet", "--source")
+    made(d2, *line, "--force", "--source", "elsewhere.parquet")
+    made(d2, *line, "--force", "--source", "old.npy")
+    assert_same("g3.parquet", "g2.parquet")
+    sources = read_artifact("g3.parquet", "graph").sources
+    assert [one["source"] for one in sources] == ["old.npy", "new.parquet"]
+
+
+def test_pipes(home, shell, d2):
+    made(d2, *GRAPH)
+    made(d2, *UPDATE)
+    done = shell(
+        "d2 graph old.parquet -e emb --backend exact -q"
+        " | d2 update --add new.parquet -e emb --source old.parquet -q | cat > g3.arrow"
+    )
+    assert done.returncode == 0, done.stderr
+    assert_same("g3.arrow", "g2.parquet")
+
+
+def test_what_follows_takes_an_updated_graph(home, d2):
+    made(d2, *GRAPH)
+    made(d2, *UPDATE)
+    np.save("aum.npy", np.random.default_rng(0).random(200))
+    made(d2, "score", "g2.parquet", "--difficulty", "aum.npy", "-o", "s.parquet")
+    made(d2, "select", "s.parquet", "--rate", 0.5, "-o", "keep.parquet", "--report", "r.json")
+    made(d2, "select", "s.parquet", "--rate", 0.6, "-o", "less.parquet")
+    made(d2, "diff", "keep.parquet", "less.parquet")
+    row = pq.read_table("keep.parquet")["id"].to_pylist()[0]
+    where = ("--scores", "s.parquet", "--graph", "g2.parquet")
+    made(d2, "explain", "keep.parquet", row, *where)
+    _, err = made(d2, "report", "keep.parquet", *where, "--embedding", "all.npy", "-o", "r.html")
+    assert "does not hold the vectors" not in err
+
+
+def test_the_result_as_json(home, d2):
+    made(d2, *GRAPH)
+    out, _ = made(d2, *UPDATE, "--json")
+    meta = json.loads(out)
+    assert meta["results"]["update"] == {"added": 50, "retired": 0, "dtype": "float32"}
+    assert set(meta["inputs"]) >= {"vectors", "id", "graph", "added_vectors", "added_id", "retired"}
+
+
+# --- what is refused ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (("--metric", "cosine"), 2, ("metric is cosine", "l2")),
+        (("-k", "11"), 2, ("neighbors is 11", "10")),
+        (("--within", "label"), 2, ("without groups",)),
+        (("--source", "old.parquet", "--source", "new.parquet"), 2, ("2 times", "1 sources")),
+        (("--source", "all.parquet"), 4, ("all.parquet::emb", "does not hold the vectors")),
+        (("--source", "moved.npy"), 4, ("moved.npy", "does not hold the vectors")),
+        (("--source", "missing.npy"), 3, ("missing.npy", "no such file")),
+        (("--retire", "unknown.txt"), 3, ("'nobody'", "no id of g.parquet")),
+        (("--retire", "everyone.txt"), 3, ("all 150 rows",)),
+        (("--id", "none"), 3, ("g.parquet: has ids, but new.parquet has none",)),
+        (("--id", "label"), 3, ("label",)),
+        (("--backend", "hnsw"), 2, ("hnsw",)),
+        (("--recall", "2"), 2, ("recall is 2",)),
+        (("-e", "emb", "-e", "other"), 2, ("2 embeddings",)),
+    ],
+)
+def test_options_that_do_not_go_with_the_graph_are_refused(home, d2, more, code, words):
+    made(d2, *GRAPH)
+    (home / "unknown.txt").write_text("nobody\n")
+    (home / "everyone.txt").write_text("".join(f"row-{i}\n" for i in range(150)))
+    np.save("moved.npy", np.load("old.npy") + 1)
+    assert_refused(d2(*UPDATE, *more), code, *words)
+    assert not (home / "g2.parquet").exists()
+
+
+@pytest.mark.parametrize(
+    ("columns", "vectors", "words"),
+    [
+        ({"id": ["a", "a"]}, np.ones((2, 6), np.float32), ("repeats the id 'a'",)),
+        ({"id": ["row-3", "b"]}, np.ones((2, 6), np.float32), ("row 0 has the id 'row-3'",)),
+        ({"id": [1, 2]}, np.ones((2, 6), np.float32), ("ids are int64",)),
+        ({}, np.ones((2, 6), np.float32), ("has ids, but", "--id")),
+        ({"id": ["a", "b"]}, np.ones((2, 5), np.float32), ("width 5", "have 6")),
+        ({"id": ["a", "b"]}, np.full((2, 6), np.nan, np.float32), ("row 0 holds NaN",)),
+        ({"id": ["a", "b"]}, np.ones((2, 6), np.float64), ("float64", "float32")),
+    ],
+)
+def test_rows_that_do_not_go_with_the_graph_are_refused(home, d2, columns, vectors, words):
+    made(d2, *GRAPH)
+    save("bad.parquet", vectors, **columns)
+    line = ("update", "g.parquet", "--add", "bad.parquet", "-o", "g2.parquet")
+    assert_refused(d2(*line), 3, "bad.parquet", *words)
+    assert not (home / "g2.parquet").exists()
+
+
+def test_nothing_to_do_no_groups_and_damage_are_refused(home, d2):
+    made(d2, *GRAPH, "--within", "label")
+    assert_refused(d2("update", "g.parquet", "-o", "g2.parquet"), 2, "--add", "--retire")
+    line = ("update", "g.parquet", "--add", "new.npy", "--id", "none", "-o", "g2.parquet")
+    assert_refused(d2(*line), 3, "new.npy", "--within")
+    assert_refused(d2(*UPDATE[:-1], "old.parquet"), 2, "old.parquet", "is an input")
+    assert_refused(d2(*UPDATE[:-1], "g.parquet"), 2, "g.parquet", "is an input")
+    data = bytearray((home / "g.parquet").read_bytes())
+    data[len(data) // 3] ^= 1
+    (home / "g.parquet").write_bytes(data)
+    assert_refused(d2(*UPDATE), 4, "g.parquet")
+    assert not (home / "g2.parquet").exists()
+
+
+def test_a_graph_without_sources_asks_for_them(home, d2, shell):
+    shell("d2 graph old.parquet -e emb -q | cat > g.arrow")
+    line = ("update", "g.arrow", "--add", "new.parquet", "-e", "emb", "-o", "g2.parquet")
+    assert_refused(d2(*line), 4, "does not say where its vectors are", "--source")
+    made(d2, *line, "--source", "old.parquet")
+    made(d2, *GRAPH)
+    made(d2, *UPDATE[:-1], "g3.parquet")
+    assert_same("g3.parquet", "g2.parquet")
