@@ -17,6 +17,7 @@ def update(
     neighbors: upd.Neighbors = None,
     metric: upd.MetricOption = None,
     output: opt.ArtifactOutput = "-",
+    cache_dir: opt.CacheDir = None,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
@@ -49,6 +50,7 @@ def update(
         n_neighbors=neighbors,
         metric=metric,
         output=output,
+        cache_dir=cache_dir,
         as_json=json,
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )

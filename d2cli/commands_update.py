@@ -15,6 +15,7 @@ def update(
     embedding: list[str] | None,
     sources: list[str] | None,
     output: str,
+    cache_dir: str | None,
     as_json: bool,
     setting: Setting,
     **asked: Any,  # noqa: ANN401
@@ -23,7 +24,7 @@ def update(
     changes = Changes(embedding=one_embedding(embedding), sources=tuple(sources or ()), **asked)
     refuse_terminal(output, as_json)
     with setting.run() as run:
-        artifact = run_update(run, graph, changes, output=output)
+        artifact = run_update(run, graph, changes, output=output, cache_dir=cache_dir)
     display.print_graph(artifact, run.stages[-1]["status"], output, run.note)
     if as_json:
         write_stdout((json.dumps(artifact.meta, indent=2, ensure_ascii=False) + "\n").encode())

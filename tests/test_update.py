@@ -26,7 +26,9 @@ def rebuilt_and_updated(points, n_old, survivors, params, *, labels=None, n_thre
     vectors = as_vectors(now, params.metric)
     old = build_graph(as_vectors(points[:n_old], params.metric), params, groups=groups[0])
     rebuilt = build_graph(vectors, params, groups=groups[1])
-    updated = update_graph(old, vectors, survivors, params, groups=groups[1], n_threads=n_threads)
+    updated = update_graph(
+        old, vectors, survivors, params, groups=groups[1], n_threads=n_threads
+    ).graph
     return rebuilt, updated
 
 

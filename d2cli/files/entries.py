@@ -15,6 +15,7 @@ from d2cli.files.artifacts import read_artifact
 from d2cli.files.cache import glance, unused
 from d2cli.files.cells import read_cell
 from d2cli.files.digests import parse_json
+from d2cli.files.graph_index import index_damage
 from d2cli.files.publish import SUFFIX
 from d2cli.render.wording import neighbors_text, printable, shorten
 
@@ -23,9 +24,10 @@ try:
 except ImportError:  # pragma: no cover - not on this platform: nothing is known to be left over
     fcntl = None  # type: ignore[assignment]
 
-EntryKind = Literal["graph", "scores", "selection", "cell", "leftover"]
+EntryKind = Literal["graph", "scores", "selection", "index", "cell", "leftover"]
 
 ARTIFACT = re.compile(r"(graph|scores|selection)-([0-9a-f]{40})\.parquet")
+INDEX = re.compile(r"index-([0-9a-f]{40})\.parquet")
 CELL = re.compile(r"cell-([0-9a-f]{40})\.json")
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}" + re.escape(SUFFIX))
 LOCK = ".lock"
@@ -38,8 +40,9 @@ class Entry:
     Attributes
     ----------
     path : Path
-    kind : {"graph", "scores", "selection", "cell", "leftover"}
-        Results of stages, cells of a comparison, and what a run that was killed left behind.
+    kind : {"graph", "scores", "selection", "index", "cell", "leftover"}
+        Results of stages, what `d2 update` keeps of graphs, cells of a comparison, and what a run
+        that was killed left behind.
     key : str
         Beginning of the key, as far as the name has it; empty for what was left behind.
     size : int
@@ -99,6 +102,8 @@ def _entry(path: Path, status: os.stat_result, names: set[str]) -> Iterator[Entr
         kind: Any = found[1]
         rows, what = _describe(path)
         yield Entry(path, kind, found[2], size, used, rows, what)
+    elif found := INDEX.fullmatch(path.name):
+        yield Entry(path, "index", found[1], size, used)
     elif found := CELL.fullmatch(path.name):
         rows, what = _describe_cell(path)
         yield Entry(path, "cell", found[1], size, used, rows, what)
@@ -146,6 +151,8 @@ def damage_of(entry: Entry) -> str | None:
     if entry.kind == "leftover":
         return None
     with unused(entry.path):
+        if entry.kind == "index":
+            return index_damage(entry.path)
         if entry.kind == "cell":
             whole = read_cell(entry.path) is not None or not entry.path.exists()
             return None if whole else f"{entry.path}: is damaged"
@@ -212,8 +219,8 @@ def remove_entry(entry: Entry) -> bool:
 
 
 def _lock_of(entry: Entry) -> Path | None:
-    """Return the lock of an entry; cells have none."""
-    if entry.kind == "cell":
+    """Return the lock of an entry; cells have none, nor have indexes."""
+    if entry.kind in ("cell", "index"):
         return None
     return entry.path.with_name(entry.path.name.removesuffix(LOCK) + LOCK)
 

@@ -1,12 +1,18 @@
 """``d2 graph``: vectors to a graph file."""
 
+import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+from numpy.typing import NDArray
+
 from d2cli.errors import InputError
+from d2cli.files import cache
 from d2cli.files.artifacts import Artifact, seal, stage_key, to_stream
+from d2cli.files.graph_index import index_path, write_index
 from d2cli.files.inputs import Embedding, FoundEmbedding
 from d2cli.files.modalities import FoundModalities, Fused, find_vectors, only_colref
 from d2cli.files.origins import origin_of, to_record
@@ -22,25 +28,47 @@ from d2cli.pipeline.modalities import graph_parameters, make_fused
 from d2cli.pipeline.planning import DryRun, plan_of, settle, warn_about_memory
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
+from d2cli.stages.kept import KeptCells
 from d2cli.stages.vectors import as_searchable, width_of
 
 
 def make_graph(
-    run: Run, data: Embedding | Fused, params: GraphParams, key: str, *, spend: bool = False
+    run: Run,
+    data: Embedding | Fused,
+    params: GraphParams,
+    key: str,
+    *,
+    spend: bool = False,
+    kept: dict[str, KeptCells] | None = None,
 ) -> Artifact:
-    """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more."""
+    """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more.
+
+    ``kept`` is filled with what an update of the graph of one embedding would use.
+    """
     artifact = (
         make_fused(run, data, params, key)
         if isinstance(data, Fused)
-        else _make_graph(run, data, params, key, spend=spend)
+        else _make_graph(run, data, params, key, spend=spend, kept=kept)
     )
     return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
 
 
 def _make_graph(
-    run: Run, data: Embedding, params: GraphParams, key: str, *, spend: bool
+    run: Run,
+    data: Embedding,
+    params: GraphParams,
+    key: str,
+    *,
+    spend: bool,
+    kept: dict[str, KeptCells] | None,
 ) -> Artifact:
     """Do as `make_graph` with one embedding."""
+    groups = data.within.groups if data.within else None
+
+    def keep(rows: NDArray[np.int64], cells: KeptCells) -> None:
+        if kept is not None:
+            kept[groups.names[groups.codes[rows[0]]] if groups else ""] = cells
+
     try:
         vectors, whitening = as_searchable(
             data.vectors,
@@ -55,10 +83,11 @@ def _make_graph(
         graph = build_graph(
             vectors,
             params,
-            groups=data.within.groups if data.within else None,
+            groups=groups,
             n_threads=run.n_threads,
             on_progress=run.on_progress,
             room=run.room,
+            keep=None if kept is None else keep,
         )
         graph = replace(graph, whitening=whitening)
     except InputError as error:
@@ -72,6 +101,16 @@ def _make_graph(
         inputs=data.digests,
         results={**graph_results(graph), "dim": width_of(vectors)},
     )
+
+
+def keep_index(graph: Artifact, kept: dict[str, KeptCells], cache_dir: str | None) -> None:
+    """Put what was kept of a graph into the cache folder, if there can be one."""
+    folder = cache.cache_folder(cache_dir)
+    if not kept:
+        return
+    with contextlib.suppress(OSError, ValueError):
+        folder.mkdir(parents=True, exist_ok=True)
+        write_index(index_path(folder, graph.digest), graph.digest, kept)
 
 
 def graph_key(data: Embedding | Fused, params: GraphParams) -> str:
@@ -135,6 +174,7 @@ def run_graph(
     id_: str | None = None,
     within: str | None = None,
     output: str = STDIN,
+    cache_dir: str | None = None,
 ) -> Artifact:
     """Build the graph of a SOURCE and publish it.
 
@@ -152,6 +192,8 @@ def run_graph(
         COLREFs.
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
+    cache_dir : str, optional
+        Where is kept what `d2 update` uses; see `d2cli.files.cache.cache_folder`.
 
     Returns
     -------
@@ -161,6 +203,7 @@ def run_graph(
     settle(run, found, params)
     data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
+    kept: dict[str, KeptCells] = {}
     recorded = None
     if isinstance(found, FoundEmbedding):
         named = only_colref(run.sources, source, embedding)
@@ -171,9 +214,10 @@ def run_graph(
         "graph",
         key,
         place,
-        lambda: make_graph(run, data, params, key, spend=True),
+        lambda: make_graph(run, data, params, key, spend=True, kept=kept),
         sources=recorded,
     )
+    keep_index(artifact, kept, cache_dir)
     warn_about_graph(run, artifact)
     if place is None:
         write_stdout(to_stream(artifact))
@@ -190,6 +234,7 @@ def plan_run_graph(
     id_: str | None = None,
     within: str | None = None,
     output: str = STDIN,
+    cache_dir: str | None = None,
 ) -> DryRun:
     """Return what `run_graph` would do; reads no vectors and writes nothing."""
     found, place = _find(run, source, embedding, fusion, id_, within, output)

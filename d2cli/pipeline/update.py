@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files import cache
 from d2cli.files.additions import (
     check_ids,
     check_type,
@@ -20,6 +21,7 @@ from d2cli.files.alignment import NO_IDS, Rows
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
 from d2cli.files.columns import group_labels
 from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.graph_index import index_path, read_index
 from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
 from d2cli.files.origins import Origin, origin_of, origins_of, to_record
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
@@ -37,9 +39,10 @@ from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of
 from d2cli.params import GraphParams
-from d2cli.pipeline.graph import warn_about_graph
+from d2cli.pipeline.graph import keep_index, warn_about_graph
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
 from d2cli.stages.graph import build_graph
+from d2cli.stages.kept import KeptCells
 from d2cli.stages.update import update_graph
 from d2cli.stages.vectors import as_vectors
 
@@ -112,6 +115,8 @@ class Updating:
         The rows to add.
     origins : list of Origin
         The sources of the result.
+    kept : dict of str to KeptCells
+        What was kept of the graph.
     """
 
     graph: Artifact
@@ -121,6 +126,13 @@ class Updating:
     retired: NDArray[np.int64]
     found: FoundEmbedding | None
     origins: list[Origin]
+    kept: dict[str, KeptCells]
+
+    @property
+    def in_cells(self) -> bool:
+        """Whether rows may be searched in cells."""
+        was_exact = self.graph.meta["results"]["backend"] == "exact"
+        return self.params.backend == "cells" or (self.params.backend != "exact" and not was_exact)
 
     @property
     def n_added(self) -> int:
@@ -141,8 +153,8 @@ class Updating:
         inputs = self.inputs(added)
         return stage_key("graph", STAGE_VERSIONS["graph"], asdict(self.params), inputs)
 
-    def make(self, run: Run, added: Embedding | None) -> Artifact:
-        """Read the vectors, update the graph and seal it."""
+    def make(self, run: Run, added: Embedding | None, kept: dict[str, KeptCells]) -> Artifact:
+        """Read the vectors, update the graph and seal it; ``kept`` is filled for the next."""
         if added is not None:
             self._check(run, added)
         joined, digest = join_vectors(
@@ -160,11 +172,15 @@ class Updating:
                 "room": run.room,
             }
             old = graph_of(self.graph)
-            if old.backend == "exact":
-                graph = update_graph(old, vectors, self.survivors, self.params, **how)
-            else:
+            if self.params.backend == "exact" and old.backend != "exact":
                 run.note(f"note: {self.graph.name} is approximate, so all rows are searched again")
                 graph = build_graph(vectors, self.params, **how)
+            else:
+                updated = update_graph(
+                    old, vectors, self.survivors, self.params, kept=self.kept, **how
+                )
+                graph = updated.graph
+                kept |= updated.kept
         except InputError as error:
             raise error.at(self.graph.name) from None
         inputs = {"vectors": digest}
@@ -192,7 +208,14 @@ class Updating:
             raise error.at(added.where) from None
 
 
-def run_update(run: Run, graph_ref: str, changes: Changes, *, output: str = STDIN) -> Artifact:
+def run_update(
+    run: Run,
+    graph_ref: str,
+    changes: Changes,
+    *,
+    output: str = STDIN,
+    cache_dir: str | None = None,
+) -> Artifact:
     """Update a graph and publish the result.
 
     Parameters
@@ -203,6 +226,8 @@ def run_update(run: Run, graph_ref: str, changes: Changes, *, output: str = STDI
     changes : Changes
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
+    cache_dir : str, optional
+        Where is kept what makes updates fast; see `d2cli.files.cache.cache_folder`.
 
     Returns
     -------
@@ -218,15 +243,23 @@ def run_update(run: Run, graph_ref: str, changes: Changes, *, output: str = STDI
         If the graph is damaged, or its sources hold other vectors.
     """
     updating, place = _find(run, graph_ref, changes, output)
+    kept: dict[str, KeptCells] = {}
+
+    def make() -> Artifact:
+        if updating.in_cells:
+            updating.kept.update(_read_kept(run, updating.graph, cache_dir))
+        return updating.make(run, added, kept)
+
     added = updating.found.read(run.room) if updating.found else None
     artifact = run_stage(
         run,
         "graph",
         updating.key(added),
         place,
-        lambda: updating.make(run, added),
+        make,
         sources=to_record(updating.origins, place),
     )
+    keep_index(artifact, kept, cache_dir)
     warn_about_graph(run, artifact)
     if place is None:
         write_stdout(to_stream(artifact))
@@ -259,7 +292,17 @@ def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Upda
         found, origin = _find_added(run, graph, changes, recorded, survivors)
         after.append(origin)
     place = checked_place(run, output, graph_ref)
-    return Updating(graph, params, parts, survivors, retired, found, after), place
+    return Updating(graph, params, parts, survivors, retired, found, after, {}), place
+
+
+def _read_kept(run: Run, graph: Artifact, cache_dir: str | None) -> dict[str, KeptCells]:
+    """Return what was kept of a graph; say so if it has to be made again."""
+    path = index_path(cache.cache_folder(cache_dir), graph.digest)
+    kept = read_index(path, graph.digest)
+    if kept is None:
+        why = f"{path} is damaged" if path.exists() else "its cells are not in the cache"
+        run.note(f"note: {graph.name}: {why}; they are made again, which takes longer")
+    return kept or {}
 
 
 def _origins(

@@ -8,7 +8,7 @@ Where that does not find enough, candidates are compared closely: by whole vecto
 cell. Axes may hide what tells neighbours apart, and far from their centre float32 squares do.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import numpy as np
 from numpy.typing import NDArray
@@ -27,6 +27,10 @@ CLOSE_PAIRS = 1 << 20  # positions times cells of a piece that is compared close
 MIDDLE_ROWS = 16  # whose median is the centre of a cell: it is not moved by a row far off
 COLUMNS = 4096  # of a cell, in one matrix product: 32 MB at most
 
+# Takes positions that ask, a slice of positions that they are compared with, and their squared
+# distances, float32 (q, t), on the axes or closely.
+Watch = Callable[[NDArray[np.int32], slice, NDArray[np.float32]], None]
+
 
 class CellSource:
     """The cells of one layout.
@@ -39,6 +43,11 @@ class CellSource:
     space : SearchSpace, optional
         Where the layout's places are. With it the effort does not end at ``last_effort``: from then
         on cells are compared closely, in the end all of them.
+
+    Attributes
+    ----------
+    watch : callable or None
+        Sees every comparison of a search; see `Watch`. Called by several threads at once.
     """
 
     name = "cells"
@@ -49,6 +58,7 @@ class CellSource:
         self.layout = layout
         self.space = space
         self.closely = False
+        self.watch: Watch | None = None
         self.effort = FIRST_EFFORT
         self.last_effort = min(last_effort, layout.n_cells)
         self.norms = np.empty(len(layout.points), dtype=np.float32)
@@ -131,7 +141,22 @@ class CellSource:
                     found = queries @ targets.T, self.norms[part]
                     layout.room.have_read(layout.points, targets)
                 best.merge(*found, slots, asked, start)
+                if self.watch is not None:
+                    self.watch(asked[slots], part, self._squares(*found, asked[slots]))
         return best.finish()
+
+    def _squares(
+        self,
+        products: NDArray[np.float32],
+        norms: NDArray[np.float32],
+        asked: NDArray[np.int32],
+    ) -> NDArray[np.float32]:
+        """Return squared distances (q, t); takes the products over."""
+        products *= -2
+        products += norms
+        if not self.closely:  # else all of it is in the products
+            products += self.norms[asked][:, None]
+        return products
 
     def _around(self, asked: NDArray[np.int32], probes: int) -> NDArray[np.int32]:
         """Return the cells among which the nearest of some positions are looked for, ascending."""

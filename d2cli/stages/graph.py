@@ -1,7 +1,7 @@
 """The k-nearest-neighbour graph: vectors to neighbours and true distances."""
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Protocol
 
@@ -16,6 +16,7 @@ from d2cli.stages.approximate import ApproximateIndex
 from d2cli.stages.cells import CellSource
 from d2cli.stages.groups import Groups
 from d2cli.stages.hnsw import HnswSource
+from d2cli.stages.kept import Keep, Twins, keep_cells
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.partition import Layout, lay_out, lay_out_on_disk
 from d2cli.stages.projection import principal_axes, project
@@ -126,6 +127,7 @@ def build_graph(
     n_threads: int = 1,
     on_progress: Progress = no_progress,
     room: Room = IN_MEMORY,
+    keep: Keep | None = None,
 ) -> KnnGraph:
     """Find the k nearest neighbours of every row.
 
@@ -143,6 +145,8 @@ def build_graph(
         Does not change the result.
     room : Room
         Where the vectors live; does not change the result.
+    keep : callable, optional
+        Takes the rows of each group that is searched approximately, and its `KeptCells`.
 
     Returns
     -------
@@ -157,14 +161,14 @@ def build_graph(
     n, k = len(vectors), params.n_neighbors
     if groups is None:
         everything = np.arange(n, dtype=np.int64)
-        return _search_group(vectors, everything, params, n_threads, on_progress, room)
+        return _search_group(vectors, everything, params, n_threads, on_progress, room, keep)
     neighbors = np.full((n, k), -1, dtype=np.int32)
     distances = np.full((n, k), np.inf, dtype=np.float32)
     backends, duplicates, effort, probes = set(), 0, 0, 0
     found, measured, before = 0.0, 0, 0
     for rows in groups.rows():
         told = _of_all_rows(on_progress, before, len(rows), n)
-        part = _search_group(vectors, rows, params, n_threads, told, room)
+        part = _search_group(vectors, rows, params, n_threads, told, room, keep)
         row_numbers = rows.astype(np.int32)
         neighbors[rows] = np.where(part.neighbors >= 0, row_numbers[part.neighbors], np.int32(-1))
         distances[rows] = part.distances
@@ -197,6 +201,7 @@ def _search_group(
     n_threads: int,
     on_progress: Progress,
     room: Room,
+    keep: Keep | None,
 ) -> KnnGraph:
     """Search within the rows of one group; neighbours are positions in ``rows``."""
     n_rows = len(vectors)
@@ -219,6 +224,10 @@ def _search_group(
     else:
         check = check_recall(space, k_places, target=params.recall, seed=params.seed, **how)
         index = _approximate_index(space, k_places, params, check, **how)
+        if keep is not None:
+            effort = index.effort if index.name == "cells" else 0
+            twins = Twins(indptr, members)
+            keep(rows, keep_cells(space, index.layout, check, effort, twins, k))
     neighbors, distances = index.search(queries, k_places, last=True, **how)
     recall = Recall(value=1.0, sample_size=0, target=params.recall)
     if check is not None:
@@ -261,7 +270,7 @@ def _lay_out(space: SearchSpace, seed: int, *, n_threads: int, on_progress: Prog
     if not room.on_disk:
         points = project(space, axes, **how)
         release(space.vectors)
-        return lay_out(points, seed=seed, **how)
+        return replace(lay_out(points, seed=seed, **how), axes=axes)
     if axes is None:  # points are made of vectors whenever they are needed
         shape = (space.n_places, space.dim)
         return lay_out_on_disk(space.block, shape, room, seed=seed, **how)
@@ -273,7 +282,7 @@ def _lay_out(space: SearchSpace, seed: int, *, n_threads: int, on_progress: Prog
         room.have_read(points, taken)
         return taken
 
-    return lay_out_on_disk(block, points.shape, room, seed=seed, **how)
+    return replace(lay_out_on_disk(block, points.shape, room, seed=seed, **how), axes=axes)
 
 
 def _approximate_index(

@@ -51,6 +51,31 @@ def merge(lists: Packed, others: Packed) -> Packed:
     return both[:, : lists.shape[1]]
 
 
+def take_out(lists: Packed, number: NDArray[np.int32]) -> tuple[Packed, NDArray[np.bool_]]:
+    """Take rows out of lists, and number the others anew.
+
+    Parameters
+    ----------
+    lists : uint64 array, shape (m, k)
+        Packed and ascending.
+    number : int32 array, shape (n + 1,)
+        The new number of each row, ascending; -1 for those that go, and at the end.
+
+    Returns
+    -------
+    lists : uint64 array, shape (m, k)
+        Ascending; shorter lists are padded.
+    torn : bool array, shape (m,)
+        Who has lost a neighbour.
+    """
+    before, distances = unpack(lists)
+    neighbors = number[before]  # the last is that of nobody
+    gone = neighbors < 0
+    packed = pack(neighbors, np.where(gone, np.float32(np.inf), distances))
+    torn: NDArray[np.bool_] = np.any(gone & (before >= 0), axis=1)
+    return np.sort(packed, axis=1), torn
+
+
 def spread(
     asked: NDArray[np.int32],
     neighbors: NDArray[np.int32],

@@ -39,6 +39,8 @@ class Layout:
         Cell i has the positions ``starts[i]`` to ``starts[i + 1] - 1``.
     centers : float32 array, shape (c, p)
         Cells that are near each other have near numbers.
+    axes : float32 array, shape (d, p), or None
+        What the points are on, where they are not the vectors themselves.
     """
 
     points: NDArray[np.float32]
@@ -46,6 +48,7 @@ class Layout:
     starts: NDArray[np.int64]
     centers: NDArray[np.float32]
     room: Room = IN_MEMORY
+    axes: NDArray[np.float32] | None = None
 
     @property
     def n_cells(self) -> int:
@@ -85,6 +88,49 @@ def lay_out(
     return Layout(points, places, starts, centers)
 
 
+def arrange(
+    points: NDArray[np.float32],
+    cells: NDArray[np.int32],
+    centers: NDArray[np.float32],
+    *,
+    n_threads: int = 1,
+) -> Layout:
+    """Sort points by cells that are known; as `lay_out`, which finds them.
+
+    Parameters
+    ----------
+    points : float32 array, shape (u, p)
+        By place. Taken over.
+    cells : int32 array, shape (u,)
+        The cell of each place.
+    centers : float32 array, shape (c, p)
+    """
+    places, starts = _order(cells, len(centers))
+    _sort_rows(points, places, n_threads)
+    return Layout(points, places, starts, centers)
+
+
+def arrange_on_disk(
+    block: Block,
+    shape: tuple[int, int],
+    cells: NDArray[np.int32],
+    centers: NDArray[np.float32],
+    room: Room,
+    *,
+    n_threads: int = 1,
+) -> Layout:
+    """As `arrange`, but for points that are read from disk; see `lay_out_on_disk`."""
+    places, starts = _order(cells, len(centers))
+    return Layout(_move(block, shape, places, room, n_threads), places, starts, centers, room)
+
+
+def nearest_centers(
+    points: NDArray[np.float32], centers: NDArray[np.float32], *, n_threads: int = 1
+) -> NDArray[np.int32]:
+    """Return the number of the nearest centre (c, p) of every point (m, p)."""
+    return _assign(points.__getitem__, len(points), centers, n_threads)
+
+
 def lay_out_on_disk(
     block: Block,
     shape: tuple[int, int],
@@ -106,6 +152,13 @@ def lay_out_on_disk(
         Where the points laid out will live.
     """
     places, starts, centers = _partition(block, shape[0], seed, n_threads, on_progress)
+    return Layout(_move(block, shape, places, room, n_threads), places, starts, centers, room)
+
+
+def _move(
+    block: Block, shape: tuple[int, int], places: NDArray[np.int32], room: Room, n_threads: int
+) -> NDArray[np.float32]:
+    """Return the points of all places in the order of these, (u, p), in a room."""
     points = room.rows(shape, np.float32)
     step = max(MOVED_BYTES // (4 * max(shape[1], 1)), 1)
 
@@ -125,7 +178,8 @@ def lay_out_on_disk(
         phase="sorting",
         total=0,
     )
-    return Layout(points.finish(), places, starts, centers, room)
+    moved: NDArray[np.float32] = points.finish()
+    return moved
 
 
 def _partition(
@@ -141,11 +195,14 @@ def _partition(
         cells = _assign(sample.__getitem__, size, centers, n_threads)
         centers = _means(sample, cells, centers)
     centers = centers[_chain(centers)]
-    cells = _assign(block, n, centers, n_threads, on_progress)
-    places = np.argsort(cells, kind="stable").astype(np.int32)
+    return *_order(_assign(block, n, centers, n_threads, on_progress), n_cells), centers
+
+
+def _order(cells: NDArray[np.int32], n_cells: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
+    """Return places by their cells, and where each cell starts."""
     counts = np.bincount(cells, minlength=n_cells)
     starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
-    return places, starts, centers
+    return np.argsort(cells, kind="stable").astype(np.int32), starts
 
 
 def _sort_rows(points: NDArray[np.float32], order: NDArray[np.int32], n_threads: int) -> None:

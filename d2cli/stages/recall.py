@@ -53,12 +53,15 @@ class RecallCheck:
         Places, ascending.
     exact : float32 array, shape (s, k)
         Distances of their true neighbours.
+    neighbors : int32 array, shape (s, k)
+        These neighbours.
     target : float
         Recall wanted, 0 to 1.
     """
 
     sample: NDArray[np.int32]
     exact: NDArray[np.float32]
+    neighbors: NDArray[np.int32]
     target: float
 
     def measure(self, found: NDArray[np.float32]) -> Recall:
@@ -91,8 +94,10 @@ def check_recall(
     size = min(SAMPLE_SIZE, space.n_places)
     chosen = np.random.default_rng(seed).choice(space.n_places, size, replace=False)
     sample: NDArray[np.int32] = np.sort(chosen).astype(np.int32)
-    _, exact = ExactIndex(space).search(sample, k, n_threads=n_threads, on_progress=on_progress)
-    return RecallCheck(sample, exact, target)
+    neighbors, exact = ExactIndex(space).search(
+        sample, k, n_threads=n_threads, on_progress=on_progress
+    )
+    return RecallCheck(sample, exact, neighbors, target)
 
 
 def raise_effort(

@@ -4,6 +4,7 @@ New rows search among all rows. Old rows adopt new ones that are nearer than the
 Rows that listed one that is gone search again. All other lists stay as they are.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -13,55 +14,32 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.params import GraphParams
 from d2cli.stages.adoption import adopt
+from d2cli.stages.cell_update import CellUpdate
 from d2cli.stages.exact import ExactIndex
-from d2cli.stages.graph import KnnGraph, build_graph
+from d2cli.stages.graph import KnnGraph, build_graph, searches_exactly
 from d2cli.stages.groups import Groups
-from d2cli.stages.lists import NOBODY, Packed, merge, pack, spread, unpack
+from d2cli.stages.kept import KeptCells, Twins, fresh_cells, renew_sample
+from d2cli.stages.lists import NOBODY, Packed, merge, pack, spread, take_out, unpack
 from d2cli.stages.parallel import Progress, no_progress
-from d2cli.stages.recall import Recall
+from d2cli.stages.recall import Recall, share_found
 from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
 from d2cli.stages.vectors import SMALLEST_DIFFERENCE, SPREAD_THEM, TOO_ALIKE, Vectors
 
 
 @dataclass(frozen=True, eq=False)
-class OldLists:
-    """What is left of a graph: the lists of its survivors, and which of them lack neighbours.
+class Updated:
+    """What came of an update.
 
     Attributes
     ----------
-    packed : uint64 array, shape (s, k)
-        See `d2cli.stages.lists`; rows are numbered as they are from now on.
-    torn : bool array, shape (s,)
-        Who had a neighbour that is gone.
-    """
-
-    packed: Packed
-    torn: NDArray[np.bool_]
-
-
-def leave(graph: KnnGraph, survivors: NDArray[np.int64]) -> OldLists:
-    """Take rows out of a graph.
-
-    Parameters
-    ----------
     graph : KnnGraph
-        Over n rows.
-    survivors : int64 array, shape (s,), ascending
-        The rows that stay; they are numbered 0 ... s - 1 from now on.
+    kept : dict of str to KeptCells
+        By the name of the group, "" without groups; of those that are searched in cells.
     """
-    if len(survivors) == graph.n_samples:
-        packed = pack(graph.neighbors, graph.distances)
-        return OldLists(packed, np.zeros(len(packed), dtype=np.bool_))
-    number = np.full(graph.n_samples + 1, -1, dtype=np.int32)  # the last is that of nobody
-    number[survivors] = np.arange(len(survivors), dtype=np.int32)
-    before = graph.neighbors[survivors]
-    neighbors = number[before]
-    gone = neighbors < 0
-    distances = np.where(gone, np.float32(np.inf), graph.distances[survivors])
-    packed = np.sort(pack(neighbors, distances), axis=1)  # who stays keeps the order
-    torn: NDArray[np.bool_] = np.any(gone & (before >= 0), axis=1)
-    return OldLists(packed, torn)
+
+    graph: KnnGraph
+    kept: dict[str, KeptCells]
 
 
 def update_graph(
@@ -71,10 +49,11 @@ def update_graph(
     params: GraphParams,
     *,
     groups: Groups | None = None,
+    kept: Mapping[str, KeptCells] | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
     room: Room = IN_MEMORY,
-) -> KnnGraph:
+) -> Updated:
     """Return the graph of the survivors of a graph and of rows added to them.
 
     Parameters
@@ -86,38 +65,71 @@ def update_graph(
     survivors : int64 array, shape (s,), ascending
         The old rows that stay.
     params : GraphParams
-        Of the result. Where it is searched exactly, the lists of ``graph`` are exact, too.
+        Of the result. "exact" needs a graph that was built exactly; such a graph stays exact
+        unless this is "cells".
     groups : Groups, optional
         Of all n rows; survivors of one group were in one group.
+    kept : mapping of str to KeptCells, optional
+        What was kept of ``graph``; what is missing is made anew.
     n_threads, on_progress, room
         See `d2cli.stages.graph.build_graph`; the result does not depend on them.
 
     Returns
     -------
-    KnnGraph
-        If exact, the very one that `build_graph` makes of ``vectors``.
+    Updated
+        If exact, the graph is the very one that `build_graph` makes of ``vectors``.
 
     Raises
     ------
     InputError
         If all rows are so alike that float32 distances hardly tell them apart.
     """
-    n, k = len(vectors), params.n_neighbors
+    if params.backend == "exact" and graph.backend != "exact":
+        raise ValueError("an approximate graph does not become exact by an update")
+    n, k, n_old = len(vectors), params.n_neighbors, len(survivors)
     how: Any = {"n_threads": n_threads, "on_progress": on_progress, "room": room}
-    old = leave(graph, survivors)
+    number = np.full(graph.n_samples + 1, -1, dtype=np.int32)
+    number[survivors] = np.arange(n_old, dtype=np.int32)
     packed = np.full((n, k), NOBODY, dtype=np.uint64)
-    packed[: len(survivors)] = old.packed
     asking = np.ones(n, dtype=np.bool_)  # who is added, or lacks neighbours
-    asking[: len(survivors)] = old.torn
-    duplicates = 0
-    for rows in [np.arange(n, dtype=np.int64)] if groups is None else groups.rows():
-        part = _Part(vectors, rows, params, how)
-        duplicates += len(rows) - part.space.n_places
-        lists = part.update(_to_places(packed[rows], rows), asking[rows], len(survivors))
-        packed[rows] = _to_rows(lists, rows)
+    packed[:n_old] = pack(graph.neighbors[survivors], graph.distances[survivors])
+    asking[:n_old] = False
+    if n_old < graph.n_samples:
+        packed[:n_old], asking[:n_old] = take_out(packed[:n_old], number)
+    exactly = graph.backend == "exact" and params.backend != "cells"
+    found, backends = {}, set(graph.backend.split("+"))
+    duplicates = probes = measured = 0
+    right = 0.0
+    every = [np.arange(n, dtype=np.int64)] if groups is None else groups.rows()
+    for name, rows in zip(("",) if groups is None else groups.names, every, strict=True):
+        part = _Part(vectors, rows, params, how, exactly)
+        known = (kept or {}).get(name)
+        before = None
+        if known is not None and not part.exactly:
+            before = _of_group(graph, survivors, rows[rows < n_old], name, known)
+        part.update(_to_places(packed[rows], rows), asking[rows], n_old, before)
+        packed[rows] = _to_rows(part.lists, rows)
+        duplicates += len(rows) - part.twins.n_places
+        right += part.recall * len(rows)
+        if part.kept is not None:
+            found[name] = part.kept
+            measured += len(part.kept.sample)
+            probes = max(probes, part.kept.effort)
+        backends |= part.backends
     neighbors, distances = unpack(packed)
-    recall = Recall(value=1.0, sample_size=0, target=params.recall)
-    return KnnGraph(neighbors, distances, groups, "exact", recall, n_duplicates=duplicates)
+    return Updated(
+        KnnGraph(
+            neighbors,
+            distances,
+            groups,
+            "+".join(sorted(backends)),
+            Recall(value=right / n, sample_size=measured, target=params.recall),
+            graph.ef_search,
+            duplicates,
+            max(graph.probes, probes),
+        ),
+        found,
+    )
 
 
 def _to_places(packed: Packed, rows: NDArray[np.int64]) -> Packed:
@@ -139,53 +151,92 @@ def _to_rows(packed: Packed, rows: NDArray[np.int64]) -> Packed:
 
 
 class _Part:
-    """The rows that are searched together: those of a group, or all."""
+    """The rows that are searched together: those of a group, or all.
+
+    Attributes
+    ----------
+    lists : uint64 array, shape (g, k)
+        By position, after the update.
+    kept : KeptCells or None
+    recall : float
+        1 if searched exactly.
+    backends : set of str
+        What searched.
+    """
 
     def __init__(
-        self, vectors: Vectors, rows: NDArray[np.int64], params: GraphParams, how: dict[str, Any]
+        self,
+        vectors: Vectors,
+        rows: NDArray[np.int64],
+        params: GraphParams,
+        how: dict[str, Any],
+        exactly: bool,
     ) -> None:
         self.vectors, self.rows, self.params, self.how = vectors, rows, params, how
-        where: Any = {"n_threads": how["n_threads"], "room": how["room"]}
-        places, self.indptr, self.members = distinct_rows(vectors, rows, **where)
-        self.space: SearchSpace = build_space(vectors, places, **where)
-        if len(rows) == len(vectors) and self.space.scale * SMALLEST_DIFFERENCE >= 1:
-            raise InputError(TOO_ALIKE, hint=SPREAD_THEM)
+        self.share = {name: how[name] for name in ("n_threads", "on_progress")}
+        self.where = {name: how[name] for name in ("n_threads", "room")}
+        self.places, indptr, members = distinct_rows(vectors, rows, **self.where)
+        self.twins = Twins(indptr, members)
+        width = int(vectors.shape[1])
+        self.exactly = exactly or searches_exactly(len(self.places), width, params)
+        self.kept: KeptCells | None = None
+        self.recall, self.backends = 1.0, set[str]()
+        self.lists = np.empty((0, params.n_neighbors), dtype=np.uint64)
 
-    def update(self, lists: Packed, asking: NDArray[np.bool_], n_old: int) -> Packed:
-        """Return the lists of all rows, by position.
+    def update(
+        self,
+        lists: Packed,
+        asking: NDArray[np.bool_],
+        n_old: int,
+        kept: Any,  # noqa: ANN401
+    ) -> None:
+        """Bring the lists of all rows up to date.
 
         Parameters
         ----------
         lists : uint64 array, shape (g, k)
-            Of the rows before, by position.
+            Of the rows before, by position; taken over.
         asking : bool array, shape (g,)
             Who is added, or lacks neighbours.
         n_old : int
             Rows from this number on are added.
+        kept : (KeptCells, bool array) or None
+            What was kept of the survivors, and who of its sample lacks neighbours.
         """
-        if not asking.any():
-            return lists
-        k, u = self.params.n_neighbors, self.space.n_places
-        place_of = np.empty(len(self.rows), dtype=np.int32)
-        place_of[self.members] = np.repeat(np.arange(u, dtype=np.int32), np.diff(self.indptr))
+        self.lists = lists
+        if self.exactly and not asking.any():
+            return
+        place_of, u = self.twins.place_of, self.twins.n_places
         asked = np.unique(place_of[asking])
-        if 2 * len(asked) > u:  # as cheap, and the same
-            return self._build()
-        lists = lists.copy()
-        share: Any = {name: self.how[name] for name in ("n_threads", "on_progress")}
-        found = ExactIndex(self.space).search(asked, max(min(k, u - 1), 1), **share)
-        self._take_in(lists, asked, *found, own=True)
+        if 2 * len(asked) > u:  # as cheap
+            self._build()
+            return
         new = np.unique(place_of[self.rows >= n_old])
+        if self.exactly:
+            self._search_exactly(asked, new)
+        else:
+            self._search_cells(asked, new, int((self.rows < n_old).sum()), kept)
+
+    def _space(self) -> SearchSpace:
+        space = build_space(self.vectors, self.places, **self.where)
+        if len(self.rows) == len(self.vectors) and space.scale * SMALLEST_DIFFERENCE >= 1:
+            raise InputError(TOO_ALIKE, hint=SPREAD_THEM)
+        return space
+
+    def _search_exactly(self, asked: NDArray[np.int32], new: NDArray[np.int32]) -> None:
+        self.backends = {"exact"}
+        space, k, u = self._space(), self.params.n_neighbors, self.twins.n_places
+        found = ExactIndex(space).search(asked, max(min(k, u - 1), 1), **self.share)
+        self._take_in(asked, *found, own=True)
         if not len(new):
-            return lists
+            return
         others = np.setdiff1d(np.arange(u, dtype=np.int32), asked, assume_unique=True)
-        limits = unpack(lists[self.members[self.indptr[others]], -1])[1]
-        self._take_in(lists, *adopt(self.space, others, limits, new, k, **share), own=False)
-        return lists
+        limits = unpack(self.lists[self.twins.leaders[others], -1])[1]
+        adopted = adopt(space, others, limits, new, k, **self.share)
+        self._take_in(*adopted, own=False)
 
     def _take_in(
         self,
-        lists: Packed,
         asked: NDArray[np.int32],
         neighbors: NDArray[np.int32],
         distances: NDArray[np.float32],
@@ -193,13 +244,65 @@ class _Part:
         own: bool,
     ) -> None:
         """Merge the neighbours of some places into the lists of their members."""
-        k = lists.shape[1]
-        rows, more = spread(asked, neighbors, distances, self.indptr, self.members, k, own=own)
-        lists[rows] = merge(lists[rows], more)
+        both = self.twins.indptr, self.twins.members
+        k = self.params.n_neighbors
+        rows, more = spread(asked, neighbors, distances, *both, k, own=own)
+        self.lists[rows] = merge(self.lists[rows], more)
 
-    def _build(self) -> Packed:
-        """Return the lists of a graph that is built anew."""
+    def _search_cells(
+        self,
+        asked: NDArray[np.int32],
+        new: NDArray[np.int32],
+        n_old: int,
+        before: Any,  # noqa: ANN401
+    ) -> None:
+        self.backends = {"cells"}
+        kept = None
+        if before is not None:
+            kept, torn = before
+            space = kept.space(self.vectors, self.places, self.how["room"])
+            added = np.arange(n_old, len(self.rows))
+            kept = kept.grown(space, self.twins.place_of[added], self.how["n_threads"])
+        if kept is None:
+            space = self._space()
+            kept = fresh_cells(space, self.twins, self.params, **self.share)
+        else:
+            seed = self.params.seed
+            kept = renew_sample(kept, torn, space, self.twins, n_old, seed=seed, **self.share)
+        searching = CellUpdate(space, self.twins, kept, self.lists, **self.share)
+        if len(asked):
+            kept = replace(kept, effort=searching.settle(self.params.recall))
+            searching.search(asked, new)
+        self.kept = kept
+        exact = unpack(kept.exact)[1]
+        self.recall = share_found(unpack(self.lists[kept.sample])[1], exact)
+
+    def _build(self) -> None:
+        """Build the graph of the group anew."""
         part = self.vectors[self.rows] if len(self.rows) < len(self.vectors) else self.vectors
-        exact = replace(self.params, backend="exact")
-        graph = build_graph(part, exact, **self.how)
-        return pack(graph.neighbors, graph.distances)
+        params = replace(self.params, backend="exact") if self.exactly else self.params
+
+        def keep(_: NDArray[np.int64], kept: KeptCells) -> None:
+            self.kept = kept
+
+        graph = build_graph(part, params, keep=keep, **self.how)
+        self.lists = pack(graph.neighbors, graph.distances)
+        self.recall, self.backends = graph.recall.value, {graph.backend}
+
+
+def _of_group(
+    graph: KnnGraph,
+    survivors: NDArray[np.int64],
+    rows: NDArray[np.int64],
+    name: str,
+    kept: KeptCells,
+) -> tuple[KeptCells, NDArray[np.bool_]] | None:
+    """Take the rows that go out of what was kept of a group; None if it is of other rows."""
+    before = np.arange(graph.n_samples)
+    if graph.groups is not None:
+        before = np.flatnonzero(graph.groups.codes == graph.groups.names.index(name))
+    if len(before) != len(kept.cells) or not len(kept.sample):
+        return None
+    number = np.full(len(before) + 1, -1, dtype=np.int32)
+    number[np.searchsorted(before, survivors[rows])] = np.arange(len(rows), dtype=np.int32)
+    return kept.without(number)
