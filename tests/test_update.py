@@ -1,15 +1,20 @@
 """Updated graphs: added, adopted, repaired; held against graphs built anew."""
 
+from dataclasses import fields
+
 import numpy as np
 import pytest
+from bench.data import generate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d2cli.files.graph_index import read_index, write_index
 from d2cli.params import GraphParams
 from d2cli.stages import adoption
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.lists import merge, pack, spread, unpack
+from d2cli.stages.recall import share_found
 from d2cli.stages.update import update_graph
 from d2cli.stages.vectors import as_vectors
 
@@ -131,3 +136,169 @@ def test_members_of_a_place_get_each_other_and_the_members_of_near_places():
     assert unpack(lists)[1].tolist() == [[0, 0, 2.5]] * 3
     _, lists = spread(np.array([0], np.int32), *found, indptr, members, 3, own=False)
     assert unpack(lists)[0].tolist() == [[1, 2, -1]] * 3
+
+
+# --- in cells -------------------------------------------------------------------------------------
+
+CELLS = GraphParams(n_neighbors=6, backend="cells", recall=0.9)
+
+
+def built(points, params, groups=None):
+    """Return a graph, and what is kept of it by the name of the group."""
+    kept = {}
+
+    def keep(rows, cells):
+        kept["" if groups is None else groups.names[groups.codes[rows[0]]]] = cells
+
+    return build_graph(points, params, groups=groups, keep=keep), kept
+
+
+def true_recall(graph, points, groups=None):
+    exact = GraphParams(n_neighbors=graph.n_neighbors, backend="exact")
+    return share_found(graph.distances, build_graph(points, exact, groups=groups).distances)
+
+
+@pytest.fixture(scope="module")
+def clustered():
+    return generate("clustered", 9000, 24)
+
+
+def test_ten_additions_do_not_wear_out_the_recall(clustered):
+    at = 5000
+    graph, kept = built(clustered[:at], CELLS)
+    for _ in range(10):
+        now = at + at // 20
+        updated = update_graph(graph, clustered[:now], np.arange(at), CELLS, kept=kept)
+        graph, kept, at = updated.graph, updated.kept, now
+    rebuilt = build_graph(clustered[:at], CELLS)
+    recall = true_recall(graph, clustered[:at])
+    assert recall >= true_recall(rebuilt, clustered[:at]) - 0.005
+    assert abs(graph.recall.value - recall) < 0.02  # of 1,000 rows, ten neighbours each
+    assert graph.recall.sample_size == 1000
+
+
+def test_the_recall_of_an_update_is_measured_on_exact_neighbors(clustered):
+    survivors = np.flatnonzero(np.arange(6000) % 9)
+    graph, kept = built(clustered[:6000], CELLS)
+    now = np.concatenate([clustered[:6000][survivors], clustered[6000:6400]])
+    updated = update_graph(graph, now, survivors, CELLS, kept=kept)
+    sample, exact = updated.kept[""].sample, unpack(updated.kept[""].exact)
+    truth = build_graph(now, GraphParams(n_neighbors=6, backend="exact"))
+    np.testing.assert_array_equal(exact[0], truth.neighbors[sample])
+    np.testing.assert_array_equal(exact[1], truth.distances[sample])
+    assert len(np.unique(sample)) == 1000
+    assert 40 < (sample >= len(survivors)).sum() < 110  # 400 of 5,733 are added
+    found = updated.graph.distances[sample]
+    assert updated.graph.recall.value == share_found(found, truth.distances[sample])
+
+
+@pytest.mark.parametrize("backend", ["cells", "hnsw"])
+def test_a_row_that_is_added_finds_its_twins_and_they_find_it(clustered, backend):
+    params = GraphParams(n_neighbors=4, backend=backend)
+    points = np.concatenate([clustered[:3000], clustered[:40], clustered[:40]])
+    graph, kept = built(points[:3040], params)
+    updated = update_graph(graph, points, np.arange(3040), params, kept=kept).graph
+    for i in range(40):
+        twins = [i, 3000 + i, 3040 + i]
+        for one in twins:
+            assert updated.neighbors[one, :2].tolist() == [j for j in twins if j != one]
+            assert updated.distances[one, :2].tolist() == [0, 0]
+    assert updated.n_duplicates == 80
+    assert updated.backend == ("cells" if backend == "cells" else "cells+hnsw")
+
+
+def test_distances_are_true_and_lists_in_order(clustered):
+    graph, kept = built(clustered[:4000], CELLS)
+    updated = update_graph(graph, clustered[:4300], np.arange(4000), CELLS, kept=kept).graph
+    near = clustered[updated.neighbors].astype(np.float64)
+    lengths = np.sqrt(((near - clustered[:4300, None]) ** 2).sum(axis=2))
+    np.testing.assert_allclose(updated.distances, lengths, rtol=1e-6)
+    keys = pack(updated.neighbors, updated.distances)
+    assert (keys[:, 1:] > keys[:, :-1]).all()
+    assert (updated.neighbors != np.arange(4300)[:, None]).all()
+
+
+def test_groups_are_searched_in_their_own_cells_and_new_ones_appear(clustered):
+    points = clustered[:4200]
+    labels = np.repeat([0, 1, 0, 2], [1500, 1500, 600, 600])  # 2 is new
+    old, after = group_by(labels[:3000]), group_by(labels)
+    graph, kept = built(points[:3000], CELLS, old)
+    assert set(kept) == {"0", "1"}
+    updated = update_graph(graph, points, np.arange(3000), CELLS, groups=after, kept=kept)
+    assert set(updated.kept) == {"0", "1", "2"}
+    assert (after.codes[updated.graph.neighbors] == after.codes[:, None]).all()
+    np.testing.assert_array_equal(updated.graph.neighbors[1500:3000], graph.neighbors[1500:3000])
+    assert true_recall(updated.graph, points, after) > 0.9
+
+
+def test_threads_and_what_was_kept_decide_nothing_but_the_cells(clustered):
+    graph, kept = built(clustered[:4000], CELLS)
+    points, survivors = clustered[100:4200], np.arange(100, 4000)
+    one = update_graph(graph, points, survivors, CELLS, kept=kept)
+    two = update_graph(graph, points, survivors, CELLS, kept=kept, n_threads=3)
+    np.testing.assert_array_equal(one.graph.neighbors, two.graph.neighbors)
+    assert one.graph.recall == two.graph.recall
+    np.testing.assert_array_equal(one.kept[""].exact, two.kept[""].exact)
+    without = update_graph(graph, points, survivors, CELLS)
+    assert without.graph.recall.value > 0.9
+
+
+def test_rows_far_beyond_all_others_make_cells_anew(clustered):
+    points = clustered[:3000].copy()
+    points[2990:] *= np.float32(1e30)
+    graph, kept = built(points[:2990], CELLS)
+    updated = update_graph(graph, points, np.arange(2990), CELLS, kept=kept)
+    assert updated.kept[""].scale < kept[""].scale
+    assert true_recall(updated.graph, points) > 0.9
+
+
+def test_an_approximate_graph_does_not_become_exact(cloud):
+    graph = build_graph(cloud, CELLS)
+    with pytest.raises(ValueError, match="does not become exact"):
+        update_graph(graph, cloud, np.arange(200), EXACT)
+
+
+def test_an_exact_graph_may_go_on_in_cells(clustered):
+    graph = build_graph(clustered[:3000], EXACT)
+    params = GraphParams(n_neighbors=4, backend="cells", recall=0.9)
+    updated = update_graph(graph, clustered[:3300], np.arange(3000), params)
+    assert updated.graph.backend == "cells+exact"
+    assert true_recall(updated.graph, clustered[:3300]) > 0.95
+
+
+# --- what is kept ---------------------------------------------------------------------------------
+
+
+def test_what_is_kept_is_read_again(tmp_path, clustered):
+    groups = group_by(np.arange(3000) % 2)
+    _, kept = built(clustered[:3000], CELLS, groups)
+    path = tmp_path / "index.parquet"
+    write_index(path, "abc", kept)
+    found = read_index(path, "abc")
+    assert set(found) == {"0", "1"}
+    for name, one in found.items():
+        for field in fields(one):
+            np.testing.assert_array_equal(getattr(one, field.name), getattr(kept[name], field.name))
+    assert read_index(path, "abd") is None
+    assert read_index(tmp_path / "none.parquet", "abc") is None
+
+
+def test_a_damaged_index_is_never_used(tmp_path, clustered):
+    _, kept = built(clustered[:1200], CELLS)
+    path = tmp_path / "index.parquet"
+    write_index(path, "abc", kept)
+    whole = path.read_bytes()
+    rng = np.random.default_rng(0)
+    same = 0
+    for at in rng.choice(len(whole), 60, replace=False):
+        data = bytearray(whole)
+        data[at] ^= 1 << int(rng.integers(8))
+        path.write_bytes(data)
+        found = read_index(path, "abc")
+        if found is not None:  # a byte that nothing depends on
+            same += 1
+            np.testing.assert_array_equal(found[""].cells, kept[""].cells)
+            np.testing.assert_array_equal(found[""].exact, kept[""].exact)
+    assert same < 30
+    path.write_bytes(whole[:-100])
+    assert read_index(path, "abc") is None

@@ -189,6 +189,57 @@ def test_the_result_as_json(home, d2):
     assert set(meta["inputs"]) >= {"vectors", "id", "graph", "added_vectors", "added_id", "retired"}
 
 
+APPROXIMATE = ("graph", "old.npy", "--backend", "cells", "-o", "g.parquet")
+ADD = ("update", "g.parquet", "--add", "new.npy", "-o", "g2.parquet")
+
+
+@pytest.fixture
+def larger(home):
+    vectors = np.random.default_rng(1).normal(size=(1500, 8)).astype(np.float32)
+    np.save("old.npy", vectors[:1400])
+    np.save("new.npy", vectors[1400:])
+    np.save("all.npy", vectors)
+    return home
+
+
+def test_what_is_kept_in_the_cache_is_used_and_made_again(larger, d2, own_cache):
+    made(d2, *APPROXIMATE)
+    assert len(list(own_cache.glob("index-*.parquet"))) == 1
+    assert "note" not in made(d2, *ADD)[1]
+    assert len(list(own_cache.glob("index-*.parquet"))) == 2
+    first = columns_of("g2.parquet")
+    out, _ = made(d2, "cache", "verify")
+    assert "all whole" in out
+    for path in own_cache.glob("index-*.parquet"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.write_bytes(data)
+    assert d2("cache", "verify")[0] == 4
+    assert "is damaged; they are made again" in made(d2, *ADD, "--force")[1]
+    made(d2, "cache", "clear")
+    assert not list(own_cache.glob("index-*.parquet"))
+    assert "not in the cache; they are made again" in made(d2, *ADD, "--force")[1]
+    assert columns_of("g2.parquet")[0].shape == first[0].shape
+    made(d2, *ADD[:-1], "g3.parquet", "--cache-dir", larger / "nowhere" / "else")
+    assert len(list((larger / "nowhere" / "else").glob("index-*.parquet"))) == 1
+
+
+def test_an_approximate_graph_becomes_exact_by_a_search_of_all_rows(larger, d2):
+    made(d2, *APPROXIMATE)
+    assert "all rows are searched again" in made(d2, *ADD, "--backend", "exact")[1]
+    made(d2, "graph", "all.npy", "--backend", "exact", "-o", "h.parquet")
+    assert_same("g2.parquet", "h.parquet")
+
+
+def test_an_exact_graph_goes_on_in_cells_with_a_target(larger, d2):
+    made(d2, "graph", "old.npy", "-o", "g.parquet")
+    made(d2, *ADD, "--backend", "cells", "--recall", 0.9)
+    meta = read_artifact("g2.parquet", "graph").meta
+    assert meta["results"]["backend"] == "cells+exact"
+    assert meta["parameters"]["recall"] == meta["results"]["recall"]["target"] == 0.9
+    assert meta["results"]["recall"]["value"] >= 0.9
+
+
 # --- what is refused ------------------------------------------------------------------------------
 
 

@@ -114,7 +114,8 @@ def rank_pairs(
         Numbers into ``places``, and into ``new``, in any order; no pair twice.
     """
     pairs = pairs[:, np.argsort(pairs[0], kind="stable")]
-    adopting, counts = np.unique(pairs[0], return_counts=True)
-    indptr = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    counts = np.bincount(pairs[0], minlength=len(places))
+    adopting = np.flatnonzero(counts)
+    indptr = np.concatenate([[0], np.cumsum(counts[adopting])]).astype(np.int64)
     adopters = places[adopting]
     return adopters, *space.nearest(adopters, indptr, new[pairs[1]], k)

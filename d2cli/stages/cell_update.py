@@ -10,7 +10,7 @@ from d2cli.stages.adoption import rank_pairs
 from d2cli.stages.approximate import ApproximateIndex
 from d2cli.stages.bounds import relative_error
 from d2cli.stages.cells import FIRST_EFFORT, CellSource
-from d2cli.stages.kept import KeptCells, Twins
+from d2cli.stages.kept import KeptCells, Twins, marked
 from d2cli.stages.lists import Packed, merge, spread, unpack
 from d2cli.stages.parallel import run_tasks
 from d2cli.stages.recall import share_found
@@ -19,6 +19,8 @@ from d2cli.stages.space import SearchSpace
 PIECE = 512  # places whose neighbours' neighbours are looked at together
 BREADTH = 10  # of the nearest neighbours, so many are asked for so many of theirs
 RANKED = 1 << 20  # pairs that are ranked together
+# Added rows are few, and who adopts them is found by their search alone: so many times the effort.
+MORE = 1.5
 
 
 class CellUpdate:
@@ -48,7 +50,9 @@ class CellUpdate:
         self.k = lists.shape[1]
         self.k_places = max(min(self.k, space.n_places - 1), 1)
         self.leaders, self.place_of = twins.leaders, twins.place_of
-        self.source = CellSource(kept.lay_out(space, twins, **how), space=space)
+        self.source = CellSource(
+            kept.lay_out(space, twins, n_threads=how["n_threads"]), space=space
+        )
         self.source.effort = min(max(kept.effort, FIRST_EFFORT), self.source.last_effort)
         self.index = ApproximateIndex(space, self.source)
 
@@ -61,7 +65,7 @@ class CellUpdate:
             Cells probed.
         """
         sample = self.kept.sample
-        asked = np.unique(self.place_of[sample])
+        asked = marked(self.place_of[sample], self.space.n_places)
         exact = unpack(self.kept.exact)[1]
         while True:
             found = self.index.search(asked, self.k_places, n_threads=self.how["n_threads"])
@@ -84,9 +88,10 @@ class CellUpdate:
         new : int32 array, shape (m,), ascending
             Those of them that may be adopted.
         """
-        pairs = self._watch(asked, new)
+        pairs, enough = self._watch(asked, new), self.source.effort
+        self.source.effort = int(MORE * enough)
         found = self.index.search(asked, self.k_places, **self.how)
-        self.source.watch = None
+        self.source.watch, self.source.effort = None, enough
         self._take_in(asked, *found, own=True)
         self._adopt(pairs, new)
         del pairs
@@ -116,21 +121,22 @@ class CellUpdate:
 
     def _adopt(self, pairs: list[NDArray[np.int64]], new: NDArray[np.int32]) -> None:
         """Take new places into the lists of others, by true distances."""
-        if not pairs:
+        if not sum(one.shape[1] for one in pairs):
             return
         u = self.space.n_places
-        codes = np.unique(np.concatenate([one[0] * u + one[1] for one in pairs]))
-        ends = np.searchsorted(codes // u, np.unique(codes // u)[1:])  # never within a place
+        codes = np.sort(np.concatenate([one[0] * u + one[1] for one in pairs]))
+        codes = codes[np.append(True, codes[1:] != codes[:-1])]  # each once
+        adopting = codes // u
+        ends = np.flatnonzero(adopting[1:] != adopting[:-1]) + 1  # never within a place
         start = 0
         while start < len(codes):
             at = np.searchsorted(ends, start + RANKED)
             stop = int(ends[at]) if at < len(ends) else len(codes)
-            part = codes[start:stop]
-            places, number = np.unique(part // u, return_inverse=True)
-            of_new = np.searchsorted(new, part % u)
-            both = np.stack([number, of_new])
-            adopted = rank_pairs(self.space, places.astype(np.int32), both, new, self.k)
-            self._take_in(*adopted, own=False)
+            who, first = adopting[start:stop], ends[(start < ends) & (ends < stop)] - start
+            places = who[np.append(0, first)].astype(np.int32)
+            number = np.repeat(np.arange(len(places)), np.diff([0, *first, len(who)]))
+            both = np.stack([number, np.searchsorted(new, codes[start:stop] - who * u)])
+            self._take_in(*rank_pairs(self.space, places, both, new, self.k), own=False)
             start = stop
 
     def _take_in(

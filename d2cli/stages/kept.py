@@ -18,7 +18,6 @@ from d2cli.stages.lists import Packed, merge, spread, take_out
 from d2cli.stages.partition import (
     Layout,
     arrange,
-    arrange_on_disk,
     lay_out,
     lay_out_on_disk,
     nearest_centers,
@@ -99,22 +98,18 @@ class KeptCells:
         """Return the search space of some rows, in the coordinates of the cells."""
         return SearchSpace(vectors, places, self.center, self.scale, room)
 
-    def lay_out(self, space: SearchSpace, twins: Twins, **how: Any) -> Layout:  # noqa: ANN401
+    def lay_out(self, space: SearchSpace, twins: Twins, *, n_threads: int = 1) -> Layout:
         """Return all places in the order of their cells."""
-        points, cells = project(space, self.axes, **how), self.cells[twins.leaders]
-        room = space.room
-        release(space.vectors)
-        if not room.on_disk:
-            return arrange(points, cells, self.centers, n_threads=how["n_threads"])
+        axes = self.axes
 
         def block(places: slice | NDArray[np.int32]) -> NDArray[np.float32]:
-            taken = points[places] if isinstance(places, slice) else room.take(points, places)
-            room.have_read(points, taken)
-            return taken
+            points = space.block(places)
+            return points if axes is None else points @ axes
 
-        return arrange_on_disk(
-            block, points.shape, cells, self.centers, room, n_threads=how["n_threads"]
-        )
+        cells, width = self.cells[twins.leaders], self.centers.shape[1]
+        layout = arrange(block, width, cells, self.centers, space.room, n_threads=n_threads)
+        release(space.vectors)
+        return layout
 
     def without(self, number: NDArray[np.int32]) -> tuple["KeptCells", NDArray[np.bool_]]:
         """Take rows out.
@@ -262,7 +257,9 @@ def renew_sample(
     size = min(SAMPLE_SIZE, n)
     n_new = int(rng.hypergeometric(n - n_old, n_old, size)) if n > n_old else 0
     staying = np.sort(rng.permutation(len(kept.sample))[: size - n_new])
-    others = np.setdiff1d(np.arange(n_old, dtype=np.int32), kept.sample)
+    other = np.ones(n_old, dtype=np.bool_)
+    other[kept.sample] = False
+    others = np.flatnonzero(other)
     fill = rng.choice(others, min(size - n_new - len(staying), len(others)), replace=False)
     new = n_old + rng.permutation(n - n_old)[:n_new]
     sample = np.concatenate([kept.sample[staying], fill, new]).astype(np.int32)
@@ -274,7 +271,7 @@ def renew_sample(
     unknown[: len(staying)] = torn[staying]
     sample, exact, unknown = sample[order], exact[order], unknown[order]
 
-    asked = np.unique(place_of[sample[unknown]])
+    asked = marked(place_of[sample[unknown]], space.n_places)
     wanted = max(min(k, space.n_places - 1), 1)
     found = ExactIndex(space).search(asked, wanted, **how)
     rows, lists = spread(asked, *found, twins.indptr, twins.members, k)
@@ -282,7 +279,7 @@ def renew_sample(
     at[rows] = np.arange(len(rows))
     exact[unknown] = lists[at[sample[unknown]]]
     known = np.flatnonzero(~unknown)
-    added = np.unique(place_of[n_old:])
+    added = marked(place_of[n_old:], space.n_places)
     if len(known) and len(added):
         places, first = np.unique(place_of[sample[known]], return_index=True)
         limits = unpack_last(exact[known[first]])
@@ -293,6 +290,13 @@ def renew_sample(
         who = known[at[sample[known]] >= 0]
         exact[who] = merge(exact[who], lists[at[sample[who]]])
     return replace(kept, sample=sample, exact=exact)
+
+
+def marked(places: NDArray[np.int32], n_places: int) -> NDArray[np.int32]:
+    """Return some places ascending, each once: as `np.unique`, which is slow for many."""
+    there = np.zeros(n_places, dtype=np.bool_)
+    there[places] = True
+    return np.flatnonzero(there).astype(np.int32)
 
 
 def unpack_last(lists: Packed) -> NDArray[np.float32]:

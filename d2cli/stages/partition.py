@@ -89,39 +89,31 @@ def lay_out(
 
 
 def arrange(
-    points: NDArray[np.float32],
+    block: Block,
+    width: int,
     cells: NDArray[np.int32],
     centers: NDArray[np.float32],
+    room: Room = IN_MEMORY,
     *,
     n_threads: int = 1,
 ) -> Layout:
-    """Sort points by cells that are known; as `lay_out`, which finds them.
+    """Lay points out in cells that are known; see `lay_out_on_disk`, which finds them.
 
     Parameters
     ----------
-    points : float32 array, shape (u, p)
-        By place. Taken over.
+    block : callable
+        Returns the points of ascending places, float32 (b, p).
+    width : int
+        Of the points, p.
     cells : int32 array, shape (u,)
         The cell of each place.
     centers : float32 array, shape (c, p)
+    room : Room
+        Where the points laid out will live.
     """
     places, starts = _order(cells, len(centers))
-    _sort_rows(points, places, n_threads)
-    return Layout(points, places, starts, centers)
-
-
-def arrange_on_disk(
-    block: Block,
-    shape: tuple[int, int],
-    cells: NDArray[np.int32],
-    centers: NDArray[np.float32],
-    room: Room,
-    *,
-    n_threads: int = 1,
-) -> Layout:
-    """As `arrange`, but for points that are read from disk; see `lay_out_on_disk`."""
-    places, starts = _order(cells, len(centers))
-    return Layout(_move(block, shape, places, room, n_threads), places, starts, centers, room)
+    points = _move(block, (len(cells), width), places, room, n_threads)
+    return Layout(points, places, starts, centers, room)
 
 
 def nearest_centers(

@@ -18,7 +18,7 @@ from d2cli.stages.cell_update import CellUpdate
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.graph import KnnGraph, build_graph, searches_exactly
 from d2cli.stages.groups import Groups
-from d2cli.stages.kept import KeptCells, Twins, fresh_cells, renew_sample
+from d2cli.stages.kept import KeptCells, Twins, fresh_cells, marked, renew_sample
 from d2cli.stages.lists import NOBODY, Packed, merge, pack, spread, take_out, unpack
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import Recall, share_found
@@ -207,11 +207,11 @@ class _Part:
         if self.exactly and not asking.any():
             return
         place_of, u = self.twins.place_of, self.twins.n_places
-        asked = np.unique(place_of[asking])
+        asked = marked(place_of[asking], u)
         if 2 * len(asked) > u:  # as cheap
             self._build()
             return
-        new = np.unique(place_of[self.rows >= n_old])
+        new = marked(place_of[self.rows >= n_old], u)
         if self.exactly:
             self._search_exactly(asked, new)
         else:
@@ -230,7 +230,7 @@ class _Part:
         self._take_in(asked, *found, own=True)
         if not len(new):
             return
-        others = np.setdiff1d(np.arange(u, dtype=np.int32), asked, assume_unique=True)
+        others = np.delete(np.arange(u, dtype=np.int32), asked)
         limits = unpack(self.lists[self.twins.leaders[others], -1])[1]
         adopted = adopt(space, others, limits, new, k, **self.share)
         self._take_in(*adopted, own=False)
