@@ -22,6 +22,7 @@ def update(
     max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
+    dry_run: opt.DryRun = False,
     verbose: opt.Verbose = False,
     quiet: opt.Quiet = False,
 ) -> None:
@@ -52,5 +53,6 @@ def update(
         output=output,
         cache_dir=cache_dir,
         as_json=json,
+        dry_run=dry_run,
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )

@@ -87,7 +87,8 @@ def refuse_terminal(output: str, as_json: bool) -> None:
         )
 
 
-def _print_json(value: Any) -> None:  # noqa: ANN401
+def print_json(value: Any) -> None:  # noqa: ANN401
+    """Print a value as JSON on standard output."""
     write_stdout((json.dumps(value, indent=2, ensure_ascii=False) + "\n").encode())
 
 
@@ -101,7 +102,7 @@ def without_map(meta: dict[str, Any]) -> dict[str, Any]:
 
 def _finish(artifact: Artifact, as_json: bool) -> None:
     if as_json:
-        _print_json(without_map(artifact.meta))
+        print_json(without_map(artifact.meta))
 
 
 def graph(
@@ -120,7 +121,7 @@ def graph(
     if dry_run:
         with setting.run() as run:
             planned = pipeline.plan_run_graph(run, source, params, **what)
-        _print_plan(planned, as_json)
+        print_plan(planned, as_json)
         return
     refuse_terminal(output, as_json)
     with setting.run() as run:
@@ -243,17 +244,17 @@ def prune(
     if dry_run:
         with setting.run() as run:
             planned = pipeline.plan_run_prune(run, source, *params, **more)
-        _print_plan(planned, targets.as_json)
+        print_plan(planned, targets.as_json)
         return
     with setting.run() as run:
         done = pipeline.run_prune(run, source, *params, **more)
     _finish_selection(done, run, targets)
 
 
-def _print_plan(planned: Any, as_json: bool) -> None:  # noqa: ANN401
+def print_plan(planned: Any, as_json: bool) -> None:  # noqa: ANN401
     """Print a plan on standard output, where results go."""
     if as_json:
-        _print_json(planned.to_dict())
+        print_json(planned.to_dict())
     else:
         write_stdout("\n".join([*planned.lines(), ""]).encode())
 
@@ -261,7 +262,7 @@ def _print_plan(planned: Any, as_json: bool) -> None:  # noqa: ANN401
 def _finish_selection(done: pipeline.Selected, run: pipeline.Run, targets: Targets) -> None:
     display.print_selection(done, run.stages, run.note)
     if targets.as_json:
-        _print_json(done.report)
+        print_json(done.report)
 
 
 def compare_params(
@@ -300,7 +301,7 @@ def compare(
             **more,
         )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         from d2cli.render.comparisons import to_lines
 
@@ -343,7 +344,7 @@ def sweep(
                 run, source, values, rates, seeds, graph_params, embedding=alone, **more
             )
     if as_json:
-        _print_json(found)
+        print_json(found)
     else:
         from d2cli.files.sweeps import sweep_lines
 

@@ -8,7 +8,13 @@ import pyarrow.parquet as pq
 import pytest
 
 from d2cli.files.artifacts import read_artifact
+from d2cli.files.scratch import DiskRoom
 from d2cli.files.stages import graph_of
+from d2cli.params import GraphParams
+from d2cli.pipeline.graph import run_graph
+from d2cli.pipeline.run import Run
+from d2cli.pipeline.update import Changes, run_update
+from d2cli.stages.room import IN_MEMORY
 
 
 def save(path, vectors, **columns):
@@ -238,6 +244,41 @@ def test_an_exact_graph_goes_on_in_cells_with_a_target(larger, d2):
     assert meta["results"]["backend"] == "cells+exact"
     assert meta["parameters"]["recall"] == meta["results"]["recall"]["target"] == 0.9
     assert meta["results"]["recall"]["value"] >= 0.9
+
+
+def test_a_dry_run_tells_the_plan_and_writes_nothing(home, d2):
+    made(d2, *GRAPH)
+    out, _ = made(d2, *UPDATE, "--dry-run")
+    assert "150 rows x 6, 50 added, 0 retired, 10 neighbors, exact" in out
+    assert "graph: miss (50 rows added, 0 retired); 200 rows" in out
+    assert not (home / "g2.parquet").exists()
+    made(d2, *UPDATE)
+    assert "graph: hit (g2.parquet)" in made(d2, *UPDATE, "--dry-run")[0]
+    planned = json.loads(made(d2, *UPDATE, "--dry-run", "--json", "--force")[0])
+    assert planned["stages"][0]["status"] == "miss"
+    assert planned["plan"]["peak_memory_bytes"] > 1e6
+
+
+def test_a_limit_that_is_too_small_is_refused(home, d2):
+    made(d2, *GRAPH)
+    assert_refused(d2(*UPDATE, "--max-memory", "1M"), 5, "1")
+    made(d2, *UPDATE, "--max-memory", "3G", "-v")
+
+
+@pytest.mark.parametrize("backend", ["exact", "cells"])
+@pytest.mark.parametrize("metric", ["l2", "cosine"])
+def test_vectors_on_disk_give_the_same_columns(larger, backend, metric):
+    def update(room, name):
+        run = Run(room=room, force=True, n_threads=2)
+        changes = Changes(add="new.npy", retire="gone.npy")
+        run_update(run, "g.parquet", changes, output=name)
+
+    np.save("gone.npy", np.arange(0, 60, 7))
+    params = GraphParams(backend=backend, metric=metric)
+    run_graph(Run(), "old.npy", params, output="g.parquet")
+    update(DiskRoom(1 << 16, lambda: larger), "a.parquet")
+    update(IN_MEMORY, "b.parquet")
+    assert_same("a.parquet", "b.parquet")
 
 
 # --- what is refused ------------------------------------------------------------------------------

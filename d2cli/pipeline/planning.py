@@ -72,6 +72,17 @@ def plan_of(
     else:
         job = _job(run, found, found)
         plan = (plan_prune if prune else plan_graph)(job, params, speed=speed)
+    return within_limit(plan, found.where)
+
+
+def within_limit(plan: Plan, where: str) -> Plan:
+    """Return a plan with its vectors on disk if else it would exceed the limit of `memory`.
+
+    Raises
+    ------
+    ResourceError
+        If even without the vectors more memory is needed; ``where`` are the vectors.
+    """
     limit = memory.current_limit()
     if limit is None:
         return plan
@@ -87,7 +98,7 @@ def plan_of(
         step = max(plan.steps, key=lambda step: step.working)
         least = min(plan.unavoidable + plan.copies + plan.least_vectors, plan.peak)
         raise ResourceError(
-            f"{found.where}: about {size_text(least)} of memory are needed even with vectors "
+            f"{where}: about {size_text(least)} of memory are needed even with vectors "
             f"on disk (step '{step.name}'), {limit}",
             hint=f"{memory.way_out(limit)}; "
             "fewer --threads, a smaller -k or --backend cells need less",
@@ -139,7 +150,11 @@ def settle(
     prune: bool = False,
 ) -> None:
     """Print the plan if the run is verbose, and choose where vectors live."""
-    plan = plan_of(run, found, params, prune=prune, timed=run.verbose)
+    follow(run, plan_of(run, found, params, prune=prune, timed=run.verbose), cache_dir)
+
+
+def follow(run: Run, plan: Plan, cache_dir: str | None = None) -> None:
+    """Print a plan if the run is verbose, and let vectors live where it says."""
     if run.verbose:
         for line in plan.lines():
             run.note(line)

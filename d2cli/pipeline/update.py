@@ -32,6 +32,7 @@ from d2cli.files.parts import (
     join_vectors,
     named_origin,
     refuse_wider,
+    searched_type,
 )
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
@@ -39,8 +40,12 @@ from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of
 from d2cli.params import GraphParams
+from d2cli.pipeline.forecast import FORCED, MISS, Forecast, standing_artifacts
 from d2cli.pipeline.graph import keep_index, warn_about_graph
+from d2cli.pipeline.plan import Plan
+from d2cli.pipeline.planning import DryRun, follow, within_limit
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
+from d2cli.pipeline.update_plan import plan_update
 from d2cli.stages.graph import build_graph
 from d2cli.stages.kept import KeptCells
 from d2cli.stages.update import update_graph
@@ -138,6 +143,29 @@ class Updating:
     def n_added(self) -> int:
         """Rows to add."""
         return self.found.rows.n_rows if self.found else 0
+
+    def plan(self, run: Run) -> Plan:
+        """Return what the update takes, within the limit of `d2cli.files.memory`."""
+        dtype = searched_type(self.graph, self.parts)
+        dim = int(self.graph.meta["results"]["dim"])
+        sources = [*(part.found for part in self.parts), *([self.found] if self.found else [])]
+        held = sum(
+            one.header.n_rows * dim * one.header.dtype.itemsize
+            for one in sources
+            if not one.header.mapped
+        )
+        plan = plan_update(
+            self.graph.table.num_rows,
+            self.n_added,
+            len(self.retired),
+            dim,
+            self.params.n_neighbors,
+            dtype,
+            in_cells=self.in_cells,
+            held=held,
+            n_threads=run.n_threads,
+        )
+        return within_limit(plan, self.graph.name)
 
     def inputs(self, added: Embedding | None) -> dict[str, str]:
         """Return the digests that the key is made of."""
@@ -243,6 +271,7 @@ def run_update(
         If the graph is damaged, or its sources hold other vectors.
     """
     updating, place = _find(run, graph_ref, changes, output)
+    follow(run, updating.plan(run), cache_dir)
     kept: dict[str, KeptCells] = {}
 
     def make() -> Artifact:
@@ -264,6 +293,29 @@ def run_update(
     if place is None:
         write_stdout(to_stream(artifact))
     return artifact
+
+
+def plan_run_update(
+    run: Run,
+    graph_ref: str,
+    changes: Changes,
+    *,
+    output: str = STDIN,
+    cache_dir: str | None = None,
+) -> DryRun:
+    """Return what `run_update` would do; reads no vectors of the graph and writes nothing."""
+    updating, place = _find(run, graph_ref, changes, output)
+    plan = updating.plan(run)
+    added = updating.found.read(run.room) if updating.found else None
+    standing = standing_artifacts("graph", place, None)
+    key, n = updating.key(added), len(updating.survivors) + updating.n_added
+    status, reason = MISS, f"{updating.n_added:,} rows added, {len(updating.retired):,} retired"
+    if run.force:
+        reason = FORCED
+    elif any(one.key == key for one in standing):
+        status, reason = "hit", str(place)
+    size = n * (8 * updating.params.n_neighbors)
+    return DryRun(plan, (Forecast("graph", status, reason, n, size),))
 
 
 def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Updating, Place | None]:

@@ -1,0 +1,86 @@
+"""What an update will take, before anything large is read: bytes and seconds of every step."""
+
+import numpy as np
+
+from d2cli.files import memory
+from d2cli.pipeline.plan import (
+    AXES_SHARE,
+    CELLS_AXIS,
+    CELLS_ROW,
+    PAIR,
+    READ,
+    WRITE,
+    Plan,
+    Step,
+    measure_speed,
+)
+from d2cli.pipeline.run import peak_memory
+from d2cli.stages import exact, projection, space
+
+ROW_BYTES = 60.0  # numbers of a row: places, twins, cells, groups
+LISTS = 4  # copies of all lists: as read, packed, merged, unpacked
+SAMPLE_ROWS = 2000  # as much work as searching so many: the effort and the recall
+
+
+def plan_update(
+    n_old: int,
+    n_added: int,
+    n_retired: int,
+    width: int,
+    n_neighbors: int,
+    dtype: np.dtype[np.float32] | np.dtype[np.float64],
+    *,
+    in_cells: bool,
+    held: int,
+    n_threads: int,
+) -> Plan:
+    """Return the steps of an update; all figures are estimates.
+
+    Parameters
+    ----------
+    n_old, n_added, n_retired : int
+        Rows.
+    width, n_neighbors : int
+    dtype : float32 or float64
+        That vectors are searched in.
+    in_cells : bool
+        Else exactly.
+    held : int
+        Bytes of sources that are read into memory, beside the vectors themselves.
+    n_threads : int
+    """
+    n, base = n_old - n_retired + n_added, peak_memory() + memory.LIBRARIES
+    vectors = float(n) * width * dtype.itemsize
+    lists = 8.0 * n * n_neighbors
+    # A row that is retired is listed by about k others, which search again.
+    asked = n_added + min(n_retired * n_neighbors, n_old)
+    speed = measure_speed()
+    block = 12.0 * space.BLOCK_ROWS * width * n_threads
+    rows = ROW_BYTES * n + lists * LISTS + block
+    if in_cells:
+        wide = projection.NARROW < width <= projection.WIDEST
+        axes = max(round(width * AXES_SHARE / 16), 1) * 16 if wide else width
+        seconds = (asked + SAMPLE_ROWS) * 3 * (CELLS_ROW + CELLS_AXIS * axes)
+        seconds += n * width * (2.0 * axes / speed + 1e-9 if wide else 1e-9)
+        points = 4.0 * n * axes
+    else:
+        seconds = 2.0 * asked * n * (2.0 * width / speed + PAIR)
+        rows += n_threads * 4.0 * (exact.PRODUCT_COLUMNS * exact.PRODUCT_COLUMNS)
+        points = 0.0
+    way = "cells" if in_cells else "exact"
+    title = (
+        f"{n_old:,} rows x {width:,}, {n_added:,} added, {n_retired:,} retired, "
+        f"{n_neighbors} neighbors, {way}, {n_threads} {'thread' if n_threads == 1 else 'threads'}"
+    )
+    window = space.BLOCK_ROWS * width * dtype.itemsize + (2 << 20)
+    return Plan(
+        title,
+        (
+            Step("read and check", 3 * vectors / READ, 40e6 + 20.0 * n + lists + held, vectors),
+            Step(f"search ({way})", seconds / n_threads, rows, vectors + points),
+            Step("write the graph", lists / WRITE, 3 * lists, vectors),
+        ),
+        base,
+        2 * n_threads * window,
+        2 * n_threads * space.GATHERED_BYTES,
+    )
