@@ -104,5 +104,7 @@ def _home(ctx: Line) -> str | None:
         # Arguments are not told apart yet where the last option waits for its value.
         if parameter.name == name and parameter.param_type_name == "argument" and ctx.args:
             value = ctx.args[0]
+    if isinstance(value, list | tuple):  # of an option that may be repeated
+        value = value[0] if value else None
     file, _, _ = str(value or "").partition("::")
     return file or None
