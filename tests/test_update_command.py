@@ -14,7 +14,9 @@ from d2cli.params import GraphParams
 from d2cli.pipeline.graph import run_graph
 from d2cli.pipeline.run import Run
 from d2cli.pipeline.update import Changes, run_update
+from d2cli.stages.graph import build_graph
 from d2cli.stages.room import IN_MEMORY
+from d2cli.stages.vectors import as_vectors
 
 
 def save(path, vectors, **columns):
@@ -354,3 +356,28 @@ def test_a_graph_without_sources_asks_for_them(home, d2, shell):
     made(d2, *GRAPH)
     made(d2, *UPDATE[:-1], "g3.parquet")
     assert_same("g3.parquet", "g2.parquet")
+
+
+def test_a_whitened_graph_keeps_its_whitening(home, d2):
+    made(d2, *GRAPH, "--metric", "mahalanobis")
+    made(d2, *UPDATE)
+    old, new = (graph_of(read_artifact(path, "graph")) for path in ("g.parquet", "g2.parquet"))
+    np.testing.assert_array_equal(new.whitening.factor, old.whitening.factor)
+    white = as_vectors(np.load("all.npy"), "mahalanobis", whitening=old.whitening)
+    expected = build_graph(white, GraphParams(metric="mahalanobis", backend="exact"))
+    np.testing.assert_array_equal(new.neighbors, expected.neighbors)
+    np.testing.assert_array_equal(new.distances, expected.distances)
+
+
+@pytest.mark.parametrize("metric", ["l1", "hamming"])
+def test_graphs_that_are_not_searched_by_l2_are_refused(tmp_path, monkeypatch, d2, metric):
+    monkeypatch.chdir(tmp_path)
+    np.save("old.npy", np.random.default_rng(0).integers(0, 200, (40, 4)).astype(np.uint8))
+    made(d2, "graph", "old.npy", "--metric", metric, "-o", "g.parquet")
+    line = ("update", "g.parquet", "--add", "old.npy", "-o", "g2.parquet")
+    assert_refused(d2(*line), 2, f"by metric {metric}", "cosine", "build a new graph")
+
+
+def test_a_graph_of_several_embeddings_is_refused(home, d2):
+    made(d2, "graph", "old.parquet", "-e", "a=emb", "-e", "b=old.npy", "-o", "g.parquet")
+    assert_refused(d2(*UPDATE), 2, "several embeddings", "build a new graph")

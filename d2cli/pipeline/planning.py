@@ -69,10 +69,22 @@ def plan_of(
         plan = plan_fused(jobs, found.fusion, measured, speed=speed)
         if prune:
             plan = and_prune(plan, found.rows.n_rows, params.n_neighbors * lists_of(found))
-    else:
-        job = _job(run, found, found)
-        plan = (plan_prune if prune else plan_graph)(job, params, speed=speed)
+        return _in_memory(plan, found.where)
+    plan = (plan_prune if prune else plan_graph)(_job(run, found, found), params, speed=speed)
     return within_limit(plan, found.where)
+
+
+def _in_memory(plan: Plan, where: str) -> Plan:
+    """Return a plan whose vectors cannot be on disk; refuse it if it exceeds the limit."""
+    limit = memory.current_limit()
+    if limit is None or plan.peak <= limit.n_bytes:
+        return plan
+    step = max(plan.steps, key=plan.bytes_of)
+    raise ResourceError(
+        f"{where}: about {size_text(plan.peak)} of memory are needed for all modalities "
+        f"(step '{step.name}'), {limit}",
+        hint=f"{memory.way_out(limit)}; fewer rows, axes or --threads need less",
+    )
 
 
 def within_limit(plan: Plan, where: str) -> Plan:
@@ -87,13 +99,6 @@ def within_limit(plan: Plan, where: str) -> Plan:
     if limit is None:
         return plan
     fitting = with_limit(plan, limit.n_bytes)
-    if isinstance(found, FoundModalities) and plan.peak > limit.n_bytes:
-        step = max(plan.steps, key=plan.bytes_of)
-        raise ResourceError(
-            f"{found.where}: about {size_text(plan.peak)} of memory are needed for all modalities "
-            f"(step '{step.name}'), {limit}",
-            hint=f"{memory.way_out(limit)}; fewer rows, axes or --threads need less",
-        )
     if fitting is None:
         step = max(plan.steps, key=lambda step: step.working)
         least = min(plan.unavoidable + plan.copies + plan.least_vectors, plan.peak)

@@ -1,7 +1,7 @@
 """``d2 update``: rows added to a graph, and others taken out of it."""
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -39,7 +39,7 @@ from d2cli.files.remote import Place, as_place
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of
-from d2cli.params import GraphParams
+from d2cli.params import GraphParams, Metric
 from d2cli.pipeline.forecast import FORCED, MISS, Forecast, standing_artifacts
 from d2cli.pipeline.graph import keep_index, warn_about_graph
 from d2cli.pipeline.plan import Plan
@@ -52,6 +52,7 @@ from d2cli.stages.update import update_graph
 from d2cli.stages.vectors import as_vectors
 
 REBUILD = "build a new graph with `d2 graph`"
+UPDATED: tuple[Metric, ...] = ("l2", "cosine", "ip", "mahalanobis")  # searched as l2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -88,7 +89,18 @@ class Changes:
 
     def params(self, graph: Artifact) -> GraphParams:
         """Return the parameters of the result."""
-        made = GraphParams(**graph.meta["parameters"])
+        found = graph.meta["parameters"]
+        if "fusion" in found:
+            raise ParameterError(
+                f"{graph.name} is of several embeddings, which cannot be updated", hint=REBUILD
+            )
+        if found["metric"] not in UPDATED:
+            raise ParameterError(
+                f"{graph.name} was built by metric {found['metric']}; only graphs by "
+                f"{', '.join(UPDATED[:-1])} and {UPDATED[-1]} can be updated",
+                hint=REBUILD,
+            )
+        made = GraphParams(**found)
         for option, wanted, there in (
             ("neighbors", self.n_neighbors, made.n_neighbors),
             ("metric", self.metric, made.metric),
@@ -179,7 +191,7 @@ class Updating:
     def key(self, added: Embedding | None) -> str:
         """Return what the result depends on."""
         inputs = self.inputs(added)
-        return stage_key("graph", STAGE_VERSIONS["graph"], asdict(self.params), inputs)
+        return stage_key("graph", STAGE_VERSIONS["graph"], self.params.recorded(), inputs)
 
     def make(self, run: Run, added: Embedding | None, kept: dict[str, KeptCells]) -> Artifact:
         """Read the vectors, update the graph and seal it; ``kept`` is filled for the next."""
@@ -190,8 +202,16 @@ class Updating:
         )
         dtype = str(joined.dtype)
         ids, within = joined_labels(self.graph, self.survivors, added)
+        old = graph_of(self.graph)
         try:
-            vectors = as_vectors(joined, self.params.metric, room=run.room, overwrite=True)
+            vectors = as_vectors(
+                joined,
+                self.params.metric,
+                whitening=old.whitening,
+                room=run.room,
+                overwrite=True,
+                n_threads=run.n_threads,
+            )
             del joined
             how: dict[str, Any] = {
                 "groups": None if within is None else group_labels(within),
@@ -199,7 +219,6 @@ class Updating:
                 "on_progress": run.on_progress,
                 "room": run.room,
             }
-            old = graph_of(self.graph)
             if self.params.backend == "exact" and old.backend != "exact":
                 run.note(f"note: {self.graph.name} is approximate, so all rows are searched again")
                 graph = build_graph(vectors, self.params, **how)
@@ -209,6 +228,7 @@ class Updating:
                 )
                 graph = updated.graph
                 kept |= updated.kept
+            graph = replace(graph, whitening=old.whitening)
         except InputError as error:
             raise error.at(self.graph.name) from None
         inputs = {"vectors": digest}
@@ -219,7 +239,7 @@ class Updating:
             "graph",
             graph_table(graph, ids, within),
             key=self.key(added),
-            parameters=asdict(self.params),
+            parameters=self.params.recorded(),
             inputs={**inputs, **self.inputs(added)},
             results={**graph_results(graph), "dim": int(vectors.shape[1]), "update": counts},
         )
@@ -231,7 +251,12 @@ class Updating:
             raise other_width(self.graph, added.where, added.vectors.shape[1])
         refuse_wider(self.graph, self.parts, added.vectors.dtype, added.where)
         try:
-            as_vectors(added.vectors, self.params.metric, room=run.room)
+            as_vectors(
+                added.vectors,
+                self.params.metric,
+                whitening=graph_of(self.graph).whitening,
+                room=run.room,
+            )
         except InputError as error:
             raise error.at(added.where) from None
 
