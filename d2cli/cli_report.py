@@ -57,7 +57,7 @@ Exclude = Annotated[
 Previous = Annotated[
     str | None,
     typer.Option(
-        metavar="SELECTION",
+        metavar="FILE",
         help="The selection that --previous named, if it did.",
         show_default=False,
     ),

@@ -404,8 +404,8 @@ ScoreRate = Annotated[
 Keep = Annotated[
     str | None,
     typer.Option(
-        metavar="N|+N",
-        help="Rows to keep, instead of --rate. +N: N rows beside those of --include.",
+        metavar="NUMBER",
+        help="Rows to keep, instead of --rate. +500: 500 rows beside those of --include.",
         show_default=False,
     ),
 ]
@@ -435,7 +435,7 @@ Exclude = Annotated[
 Previous = Annotated[
     str | None,
     typer.Option(
-        metavar="SELECTION",
+        metavar="FILE",
         help="Selection of an earlier state of the data, Parquet, that the report compares with, "
         "and that --max-changes holds on to. Rows are found by id if both have ids, else by "
         "number.",
@@ -446,7 +446,6 @@ MaxChanges = Annotated[
     int | None,
     typer.Option(
         "--max-changes",
-        metavar="N",
         help="Drop at most so many rows of --previous, those aside that are not there any more or "
         "are no candidates. With d2, random, hardest, easiest or moderate. Left out: no limit.",
         show_default=False,
