@@ -345,7 +345,7 @@ def test_a_full_device_is_exit_5(table, shell):
         (["--difficulty", "nope", "--rate", 0.5], 3, ["no column 'nope'", "aum (double)"]),
         (["--difficulty", "label", "--rate", 0.5], 3, ["train.parquet::label", "string"]),
         (["--difficulty", "aum", "--rate", 0.5, "-e", "aum"], 3, ["aum", "lists of numbers"]),
-        (["--difficulty", "aum", "--rate", 0.5, "-e", "a", "-e", "b"], 2, ["expected one"]),
+        (["--difficulty", "aum", "--rate", 0.5, "-e", "a", "-e", "b"], 3, ["no column 'a'"]),
         (["--difficulty", "aum", "--rate", 0.5, "-k", 0], 2, ["neighbors is 0"]),
         (["--difficulty", "aum", "--rate", 0.5, "--gamma-reverse", "x"], 2, ["'x'", "auto"]),
         (["--difficulty", "aum", "--rate", 0.5, "--gamma-reverse", -1], 2, ["gamma-reverse is -1"]),

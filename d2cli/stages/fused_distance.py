@@ -18,7 +18,7 @@ from d2cli.stages.parallel import Progress, no_progress, run_tasks
 from d2cli.stages.recall import SAMPLE_SIZE, Recall, share_found
 
 MOST_CANDIDATES = 1024  # of each modality, for a row
-USUAL_CANDIDATES = 8  # for a neighbour; how many are needed is not known before a search
+USUAL_CANDIDATES = 20  # for a neighbour; how many are needed is not known before a search
 RANKED_ROWS = 512  # whose candidates are ranked at a time
 
 
