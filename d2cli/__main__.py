@@ -10,6 +10,9 @@ from typing import Any
 
 from d2cli import config, interrupts
 from d2cli.errors import D2Error, ParameterError, ReaderGone, ResourceError
+from d2cli.files import _sigbus
+
+CLEAR_LINE = b"\r\x1b[2K\x1b[?25h"  # what is left of a bar; and the cursor is shown again
 
 
 class _NoPandas:
@@ -41,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     # One BLAS thread a task: d2 runs the tasks in parallel itself.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    if alone:
+        _sigbus.install(CLEAR_LINE if sys.stderr.isatty() else b"")
     with interrupts.answered(alone=alone):
         code = _run(arguments or ["--help"])
     sys.exit(code)

@@ -20,7 +20,7 @@ from d2cli.errors import InputError
 from d2cli.files import memory
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
-from d2cli.files.mapped import remember
+from d2cli.files.mapped import watch
 from d2cli.files.remote import Place, Remote
 from d2cli.stages.room import mapping_of
 
@@ -89,13 +89,13 @@ def open_npy(name: str, path: Path | None, data: bytes) -> ArraySource:
             with path.open("rb") as file:
                 header = _npy_header(file)
                 _check_size(name, *header, os.fstat(file.fileno()).st_size - file.tell())
-            array = _map_array(path)
+            array = _map_array(path, name)
     return ArraySource(
         name, {"": (array.dtype, array.shape)}, lambda _: array, mapped=path is not None
     )
 
 
-def _map_array(path: Path) -> NDArray[Any]:
+def _map_array(path: Path, name: str) -> NDArray[Any]:
     """Map the array in an NPY file; the file stays open beside the map."""
     file = path.open("rb")
     try:
@@ -103,11 +103,14 @@ def _map_array(path: Path) -> NDArray[Any]:
             array: NDArray[Any] = np.load(path, mmap_mode="r", allow_pickle=False)
         mapping = mapping_of(array)
         # Both are the same file if the path still leads to what was opened first.
-        if mapping is not None and os.path.samestat(os.fstat(file.fileno()), path.stat()):
-            offset = getattr(array, "offset", 0)
-            remember(mapping, file, offset - offset % mmap.ALLOCATIONGRANULARITY)
-        else:
+        if mapping is None:
             file.close()
+        elif os.path.samestat(os.fstat(file.fileno()), path.stat()):
+            offset = getattr(array, "offset", 0)
+            watch(mapping, file, offset - offset % mmap.ALLOCATIONGRANULARITY, name)
+        else:  # replaced meanwhile
+            file.close()
+            return _map_array(path, name)
     except BaseException:
         file.close()
         raise

@@ -7,6 +7,7 @@ import numpy as np
 import pyarrow as pa
 from numpy.typing import NDArray
 
+from d2cli.files.mapped import refuse_shorter
 from d2cli.files.tables import BATCH_BYTES
 from d2cli.stages.room import release
 
@@ -23,6 +24,7 @@ def arrow_blocks(array: NDArray[Any]) -> Iterator[pa.Array]:
     for start in range(0, len(array), step):
         yield to_arrow(array[start : start + step])
         release(array)
+    refuse_shorter()
 
 
 def to_arrow(block: NDArray[Any]) -> pa.Array:

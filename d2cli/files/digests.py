@@ -10,6 +10,7 @@ import pyarrow as pa
 from blake3 import blake3
 from numpy.typing import NDArray
 
+from d2cli.files.mapped import refuse_shorter
 from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import BLOCK_ROWS, vector_type
 
@@ -72,6 +73,7 @@ def digest_blocks(
     for block in blocks:
         if block.size:
             state.update(np.ascontiguousarray(block, dtype=wide).data.cast("B"))
+    refuse_shorter()
     return state.hexdigest()
 
 

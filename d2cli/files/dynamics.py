@@ -19,10 +19,12 @@ from d2cli.files.alignment import NO_IDS, Rows, identify
 from d2cli.files.colref import resolve
 from d2cli.files.column import Source, list_columns
 from d2cli.files.columns import ColumnRef, read_labels, read_vectors
+from d2cli.files.damage import reading
 from d2cli.files.digests import digest_array, digest_json, digest_labels
 from d2cli.files.epochfiles import open_files, open_folder
 from d2cli.files.logs import KINDS, Block, DynamicsLog, check_numbers, check_width, in_blocks
 from d2cli.files.longtable import open_table
+from d2cli.files.mapped import map_array
 from d2cli.files.paths import exists
 from d2cli.files.sources import STDIN, Sources
 from d2cli.files.tables import ParquetSource
@@ -173,7 +175,9 @@ class ArrayLog:
         if not isinstance(whole, np.memmap) or not whole.flags.c_contiguous or not whole.filename:
             return np.asarray(whole[epoch])
         offset = whole.offset + epoch * whole.strides[0]
-        return np.memmap(whole.filename, whole.dtype, "r", offset, whole.shape[1:])
+        with reading(self.where):
+            path = Path(whole.filename)
+            return map_array(path, whole.dtype, offset, whole.shape[1:], self.where)
 
 
 def _open_array(source: Source, column: str | None, rows: Rows) -> ArrayLog:

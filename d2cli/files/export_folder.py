@@ -19,6 +19,7 @@ from typing import BinaryIO
 from d2cli import interrupts
 from d2cli.errors import ParameterError, ResourceError
 from d2cli.files.digests import digest_json
+from d2cli.files.mapped import refuse_shorter
 from d2cli.files.publish import SUFFIX, _sync_folder, create_locked, not_written
 
 try:
@@ -51,6 +52,7 @@ def write_folder(path: Path, build: Callable[[Path], None]) -> None:
         with _building(target) as made:
             try:
                 build(made)
+                refuse_shorter()
                 _finish(made)
                 _put(made, target)
             except OSError:

@@ -18,6 +18,7 @@ from typing import BinaryIO, NoReturn
 
 from d2cli import interrupts
 from d2cli.errors import ParameterError, ReaderGone, ResourceError
+from d2cli.files.mapped import refuse_shorter
 from d2cli.files.paths import exists, is_file
 from d2cli.files.remote import Place, Remote
 from d2cli.files.remote_folders import may_hold
@@ -71,6 +72,7 @@ def write_atomically(
         try:
             with interrupts.undone_by(remove), file:
                 write(file)
+                refuse_shorter()
                 file.flush()
                 os.fsync(file.fileno())
                 if target.exists():
@@ -108,7 +110,14 @@ def not_written(
         Bytes that are needed, where that is known.
     written : int
         Bytes that there was room for.
+
+    Raises
+    ------
+    InputError
+        If what was written lay in a mapped file that has become shorter.
     """
+    if error.errno == errno.EFAULT:
+        refuse_shorter()
     message = f"{path}: cannot be written: {error.strerror or error}"
     if error.errno in NO_ROOM and (size is not None or written):
         if size is not None and size >= written:

@@ -20,6 +20,7 @@ from d2cli.files.artifact_tables import META
 from d2cli.files.artifacts import CARRIED, LOCATOR, ROW_ORDER, SEAL
 from d2cli.files.chunks import first_groups, read_footer
 from d2cli.files.damage import reading
+from d2cli.files.mapped import map_file
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.sources import BUFFER_BYTES, native_file
 from d2cli.files.text import TextSource
@@ -209,11 +210,10 @@ def _map(path: Place) -> mmap.mmap:
     if isinstance(path, Remote):
         local, copy = path.spool()
         try:
-            return _map(local)
+            return map_file(local, str(path))
         finally:
             discard(local, copy)
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+    return map_file(path, str(path))
 
 
 def _open_ipc(data: Any) -> Any:  # noqa: ANN401

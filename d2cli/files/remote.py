@@ -31,6 +31,7 @@ from d2cli.files.filesystems import (
     reason_of,
     refusal,
 )
+from d2cli.files.mapped import refuse_shorter
 from d2cli.files.scratch import scratch_folder
 
 STEP_BYTES = 1 << 18  # a range of an archive, whose members are far apart
@@ -253,6 +254,7 @@ class Remote:
         # Not straight to the server: a stream that is left in the middle may be completed there.
         with _scratch(self) as folder, tempfile.TemporaryFile(dir=folder) as copy:
             write(copy)
+            refuse_shorter()
             copy.flush()
             with self.asking(ResourceError) as (files, path):
                 _upload(files, path, copy, whole=self.scheme in WHOLE)

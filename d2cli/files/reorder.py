@@ -13,6 +13,7 @@ import pyarrow as pa
 from numpy.typing import NDArray
 
 from d2cli.errors import ResourceError
+from d2cli.files.mapped import map_scratch
 from d2cli.quantities import size_text
 from d2cli.stages.room import release
 
@@ -54,7 +55,7 @@ def in_order(
                 kept = os.fstat(file.fileno()).st_size
                 raise
             if starts[-1]:
-                data = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
+                data = map_scratch(file, Path(folder or tempfile.gettempdir()))
                 at_once = max(BLOCK_BYTES * int(starts[-1]) // max(len(data), 1), 1)
                 for first in range(0, len(places), at_once):
                     block = places[first : first + at_once]

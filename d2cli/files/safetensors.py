@@ -9,7 +9,7 @@ import mmap
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
@@ -20,7 +20,7 @@ from d2cli.files.arrays import ArraySource
 from d2cli.files.blocks import arrow_blocks, rows_at_once, to_arrow
 from d2cli.files.column import Column, Header
 from d2cli.files.damage import reading
-from d2cli.files.mapped import remember
+from d2cli.files.mapped import map_file
 from d2cli.stages.room import release
 
 HEAD_BYTES = 9  # of a file, that tell the kind
@@ -149,7 +149,7 @@ def open_safetensors(name: str, path: Path | None, data: bytes) -> TensorSource:
                 f"{name}: cannot be read: {error}",
                 hint="the file is damaged, or cut short; get or save it again",
             ) from error
-        whole = data if path is None else _map(path.open("rb"))
+        whole = data if path is None else map_file(path, name)
         size = int.from_bytes(whole[:8], "little")
         entries = json.loads(whole[8 : 8 + size])
         entries.pop("__metadata__", None)
@@ -158,9 +158,3 @@ def open_safetensors(name: str, path: Path | None, data: bytes) -> TensorSource:
             for key, entry in entries.items()
         }
     return TensorSource(name, tensors, whole)
-
-
-def _map(file: IO[bytes]) -> mmap.mmap:
-    mapping = mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)
-    remember(mapping, file, 0)
-    return mapping

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from d2cli.errors import ResourceError
-from d2cli.files.mapped import remember, take_mapped
+from d2cli.files.mapped import map_scratch, take_mapped
 from d2cli.quantities import size_text
 from d2cli.stages.room import Room, Rows, release
 
@@ -130,9 +130,7 @@ class _RowsOnDisk:
         if 0 in self.shape:
             return np.empty(self.shape, dtype=self.dtype)
         self._close_unless.detach()
-        mapping = mmap.mmap(self.file.fileno(), 0, access=mmap.ACCESS_READ)
-        remember(mapping, self.file, 0)
-        return np.ndarray(self.shape, dtype=self.dtype, buffer=mapping)
+        return np.ndarray(self.shape, self.dtype, map_scratch(self.file, self.folder))
 
 
 def _open_unnamed(folder: Path) -> IO[bytes]:

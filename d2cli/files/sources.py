@@ -6,7 +6,6 @@ batch by batch; NPY stays mapped on disk.
 """
 
 import io
-import mmap
 import sys
 import weakref
 from pathlib import Path
@@ -22,6 +21,7 @@ from d2cli.files.arrays import open_npy, open_npz
 from d2cli.files.column import Source
 from d2cli.files.damage import reading
 from d2cli.files.globs import absence, is_folder_or_glob, open_folder, open_remote_folder
+from d2cli.files.mapped import map_file
 from d2cli.files.paths import is_file, refuse_slash
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.remote_folders import is_folder_or_glob as is_remote_folder
@@ -167,7 +167,7 @@ def _open_bytes(name: str, path: Path | None, data: bytes, as_list: bool) -> Sou
             return ParquetSource(name, file, raw)
     if data.startswith((b"ARROW1", b"\xff\xff\xff\xff")):
         with reading(name):
-            return open_arrow(name, data if path is None else _map(path))
+            return open_arrow(name, data if path is None else map_file(path, name))
     if data.startswith(b"\x93NUMPY"):
         return open_npy(name, path, data)
     if data.startswith(b"PK"):
@@ -213,8 +213,3 @@ def native_file(path: Place) -> str | pa.NativeFile:
     except UnicodeEncodeError:
         return pa.BufferReader(path.read_bytes())
     return str(path)
-
-
-def _map(path: Path) -> mmap.mmap:
-    with path.open("rb") as file:
-        return mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ)

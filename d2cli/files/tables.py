@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from d2cli.files.chunks import first_groups, read_footer
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
+from d2cli.files.mapped import refuse_shorter
 from d2cli.params import Direction
 from d2cli.stages.room import release
 
@@ -171,6 +172,7 @@ class ArrowSource:
             for part in self.parts:
                 yield part.column(at)
                 release(self.data)
+            refuse_shorter()
 
     def array(self, column: str) -> None:
         """Return None: a table has no arrays."""
