@@ -44,6 +44,8 @@ def main(arguments: list[str] | None = None) -> None:
     # One BLAS thread a task: d2 runs the tasks in parallel itself.
     for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
         os.environ[name] = "1"
+    # Else pyarrow's allocator takes a gigabyte at once, which no limit can be measured against.
+    os.environ["MIMALLOC_ARENA_EAGER_COMMIT"] = "0"
     if alone:
         _sigbus.install(CLEAR_LINE if sys.stderr.isatty() else b"")
     with interrupts.answered(alone=alone):

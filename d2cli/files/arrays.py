@@ -22,7 +22,10 @@ from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
 from d2cli.files.mapped import watch
 from d2cli.files.remote import Place, Remote
+from d2cli.files.unpacking import unpacking
 from d2cli.stages.room import mapping_of
+
+LONGEST_HEADER = 10_000  # bytes of an NPY header that NumPy takes; it reads longer ones, too
 
 
 @contextlib.contextmanager
@@ -136,13 +139,18 @@ def open_npz(name: str, file: Place | io.BytesIO) -> ArraySource:
 
     def load(column: str) -> NDArray[Any]:
         dtype, shape = shapes[column]
+        where = f"{name}::{column}"
         memory.require(
-            f"{name}::{column}",
+            where,
             "read the array",
             math.prod(shape) * dtype.itemsize,
             hint="an NPY file is mapped, not read",
         )
-        with unwarned(), np.load(archive_file(file), allow_pickle=False) as members:
+        with (
+            unpacking(where, "read the array"),
+            unwarned(),
+            np.load(archive_file(file), allow_pickle=False) as members,
+        ):
             return np.asarray(members[column])
 
     return ArraySource(name, shapes, load)
@@ -160,6 +168,10 @@ def _check_size(name: str, dtype: np.dtype[Any], shape: tuple[int, ...], held: i
 
 def _npy_header(stream: Any) -> tuple[np.dtype[Any], tuple[int, ...]]:  # noqa: ANN401
     version = np.lib.format.read_magic(stream)
+    length = stream.read(2 if version == (1, 0) else 4)
+    if int.from_bytes(length, "little") > LONGEST_HEADER:
+        raise ValueError(f"its header has {int.from_bytes(length, 'little'):,} bytes")
+    stream.seek(-len(length), os.SEEK_CUR)
     read = {(1, 0): np.lib.format.read_array_header_1_0}.get(
         version, np.lib.format.read_array_header_2_0
     )

@@ -16,6 +16,7 @@ from d2cli.files import memory
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN, native_file, read_stdin
 from d2cli.files.tables import check_row_count
+from d2cli.files.unpacking import unpacking
 
 Kind = Literal["graph", "difficulty", "scores", "selection"]
 
@@ -149,16 +150,20 @@ def read_table(ref: str | Place, name: str, kind: Kind) -> pa.Table:
     try:
         if head == b"PAR1":
             source = native_file(data) if isinstance(data, Place) else pa.BufferReader(data)
-            with pq.ParquetFile(
-                source,
-                page_checksum_verification=True,
-                pre_buffer=False,
-                buffer_size=BUFFER_BYTES,
-            ) as file:
+            with (
+                pq.ParquetFile(
+                    source,
+                    page_checksum_verification=True,
+                    pre_buffer=False,
+                    buffer_size=BUFFER_BYTES,
+                ) as file,
+                unpacking(name, "read the columns"),
+            ):
                 return _read_columns(name, file)
         if head == b"\xff\xff\xff\xff":
             buffer = pa.py_buffer(data.read_bytes()) if isinstance(data, Place) else data
-            table = pa.ipc.open_stream(buffer).read_all()
+            with unpacking(name, "read the columns"):
+                table = pa.ipc.open_stream(buffer).read_all()
             table.validate(full=True)
             _require(name, table.schema, table.num_rows)
             return table

@@ -14,7 +14,7 @@ from d2cli.footers import I32, I64, LIST, STRUCT, Compact
 TAIL_BYTES = 8  # of a file: the length of its footer, and "PAR1"
 MOST_GROUPS = 32  # that are looked at: a footer of thousands takes seconds to read
 FILE_GROUPS, GROUP_CHUNKS, CHUNK_META = 4, 1, 3  # numbers of fields
-PATH, CODEC, UNCOMPRESSED_SIZE, DICTIONARY_OFFSET = 3, 4, 6, 11
+PATH, CODEC, VALUES, UNCOMPRESSED_SIZE, DICTIONARY_OFFSET = 3, 4, 5, 6, 11
 CODECS = {0: "none", 1: "snappy", 2: "gzip", 3: "lzo", 4: "brotli", 5: "lz4", 6: "zstd", 7: "lz4"}
 
 
@@ -30,6 +30,8 @@ class Chunk:
         In lower case, "none" for none.
     size : int
         Bytes, not compressed.
+    values : int
+        Numbers or texts, nulls and those of lists among them.
     dictionary : bool
         Whether it has a dictionary.
     """
@@ -37,6 +39,7 @@ class Chunk:
     column: str = ""
     codec: str = "none"
     size: int = 0
+    values: int = 0
     dictionary: bool = False
 
 
@@ -99,13 +102,15 @@ def _chunk(footer: Compact) -> Chunk:
 
 
 def _described(footer: Compact) -> Chunk:
-    path, codec, size, dictionary = [b""], 0, 0, False
+    path, codec, size, values, dictionary = [b""], 0, 0, 0, False
     for field, kind in footer.fields():
         if (field, kind) == (PATH, LIST):
             count, _ = footer.list_header()
             path = [footer.binary() for _ in range(count)]
         elif (field, kind) == (CODEC, I32):
             codec = footer.integer()
+        elif (field, kind) == (VALUES, I64):
+            values = footer.integer()
         elif (field, kind) == (UNCOMPRESSED_SIZE, I64):
             size = footer.integer()
         elif (field, kind) == (DICTIONARY_OFFSET, I64):
@@ -113,4 +118,4 @@ def _described(footer: Compact) -> Chunk:
         else:
             footer.skip(kind)
     name = path[0].decode(errors="replace") if path else ""
-    return Chunk(name, CODECS.get(codec, "none"), max(size, 0), dictionary)
+    return Chunk(name, CODECS.get(codec, "none"), max(size, 0), max(values, 0), dictionary)

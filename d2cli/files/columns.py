@@ -13,6 +13,7 @@ from d2cli.files import memory
 from d2cli.files.column import Column, Source
 from d2cli.files.damage import reading
 from d2cli.files.sources import STDIN
+from d2cli.files.unpacking import require_held, unpacking
 from d2cli.stages.defects import Defect
 from d2cli.stages.groups import Groups
 from d2cli.stages.room import IN_MEMORY, Room, Rows
@@ -211,13 +212,15 @@ def _plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
 def _without_nulls(ref: ColumnRef) -> list[pa.Array]:
     null = Defect("is null", NO_NULLS)
     garbled = Defect("is not valid UTF-8", "text has to be UTF-8; mend or drop these rows")
-    parts, start = [], 0
+    parts, start, held = [], 0, 0
     for batch in ref.source.batches(ref.column.name):
         part = _storage(batch)
         if pa.types.is_dictionary(part.type):
-            with reading(ref.where):
+            with reading(ref.where), unpacking(ref.where, "read the column"):
                 part.validate(full=True)
                 part = part.dictionary_decode()
+        held += part.nbytes
+        require_held(ref.where, "read the column", held)
         with reading(ref.where):
             _check_text(start, part, garbled)
         if not garbled.count:

@@ -20,6 +20,7 @@ from d2cli.files.damage import reading
 from d2cli.files.digests import digest_file, digest_json
 from d2cli.files.logs import KINDS, Block, check_width
 from d2cli.files.tables import BATCH_BYTES, ParquetSource
+from d2cli.files.unpacking import unpacked, unpacking
 from d2cli.stages.defects import Defect
 
 
@@ -57,9 +58,10 @@ class TableLog:
         for group in groups:
             start = starts[group]
             with reading(self.where):
-                for batch in self.source.file.iter_batches(
-                    size, row_groups=[group], columns=columns
-                ):
+                batches = self.source.file.iter_batches(
+                    size, row_groups=[group], columns=columns, use_threads=False
+                )
+                for batch in unpacked(batches, self.where, "read an epoch"):
                     own = np.asarray(pc.equal(batch.column(self.epoch_name), number))
                     if own.any():
                         yield self._block(batch, start, own)
@@ -167,8 +169,9 @@ def _plan(source: ParquetSource, epoch: Column) -> dict[int, list[int]]:
     where = f"{source.name}::{epoch.name}"
     start = 0
     for group in range(source.file.metadata.num_row_groups):
-        with reading(where):
-            values = source.file.read_row_group(group, columns=[epoch.name]).column(0)
+        with reading(where), unpacking(where, "find the epochs"):
+            values = source.file.read_row_group(group, columns=[epoch.name], use_threads=False)
+            values = values.column(0)
         if not pa.types.is_integer(values.type):
             raise InputError(f"{where}: is {values.type}, expected whole numbers")
         if values.null_count:
@@ -187,7 +190,8 @@ def _plan(source: ParquetSource, epoch: Column) -> dict[int, list[int]]:
 
 def _width(source: ParquetSource, column: Column) -> int:
     """Return the length of the first list."""
-    for batch in source.file.iter_batches(batch_size=1, columns=[column.name]):
+    batches = source.file.iter_batches(batch_size=1, columns=[column.name], use_threads=False)
+    for batch in unpacked(batches, f"{source.name}::{column.name}", "read the first row"):
         (values,) = batch.column(0).to_pylist()
         return len(values or ())
     return 0

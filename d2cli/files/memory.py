@@ -145,6 +145,11 @@ def resident_memory(root: Path = Path("/")) -> int:
     return _own("VmRSS:", root)
 
 
+def data_memory() -> int:
+    """Return the bytes that this process may write to, resident or not; 0 if not known."""
+    return _own("VmData:", Path("/"))
+
+
 def free_memory(root: Path = Path("/")) -> list[Limit]:
     """Return what the machine, its cgroups and the address space have left for this process.
 

@@ -24,6 +24,7 @@ from d2cli.files.mapped import map_file
 from d2cli.files.remote import Place, Remote, discard
 from d2cli.files.sources import BUFFER_BYTES, native_file
 from d2cli.files.text import TextSource
+from d2cli.files.unpacking import unpacked
 from d2cli.stages.room import release
 
 BATCH_BYTES = 8 << 20
@@ -161,16 +162,17 @@ class Shard:
                 if np.searchsorted(rows, start) == np.searchsorted(rows, stop):
                     continue
                 at_once = _rows_at_once(meta.total_byte_size, meta.num_rows)
-                for batch in file.iter_batches(
+                batches = file.iter_batches(
                     batch_size=at_once, row_groups=[group], columns=columns, use_threads=False
-                ):
+                )
+                for batch in unpacked(batches, str(self.path), "read the rows"):
                     yield start, batch
                     start += batch.num_rows
 
     def _arrow_batches(self) -> Iterator[tuple[int, pa.RecordBatch]]:
         """Yield all record batches, in pieces with their first row."""
         data, start = _map(self.path), 0
-        for whole in _record_batches(data):
+        for whole in unpacked(_record_batches(data), str(self.path), "read the rows"):
             whole.validate(full=True)
             at_once = _rows_at_once(whole.nbytes, whole.num_rows)
             for first in range(0, whole.num_rows, at_once):
@@ -265,7 +267,8 @@ def open_shard(path: Place, name: str) -> Shard:
         if head.startswith(ARROW):
             data = _map(path)
             schema = _open_ipc(data).schema
-            n_rows = sum(batch.num_rows for batch in _record_batches(data))
+            batches = unpacked(_record_batches(data), str(path), "count the rows")
+            n_rows = sum(batch.num_rows for batch in batches)
             release(data)
             return Shard(path, name, n_rows, _unsealed(schema), None, False)
     raise InputError(

@@ -13,10 +13,12 @@ from d2cli.files.chunks import first_groups, read_footer
 from d2cli.files.column import Column, ColumnKind, Header
 from d2cli.files.damage import reading
 from d2cli.files.mapped import refuse_shorter
+from d2cli.files.unpacking import unpacked, unpacking
 from d2cli.params import Direction
 from d2cli.stages.room import release
 
 BATCH_BYTES = 4 << 20
+TEXT_ROWS = 1 << 16  # at a time: of texts that repeat, the file does not say how long they are
 FIRST_ROWS = 100  # that are looked at for the width of lists
 HARDER = b"harder"  # field metadata: "high" or "low"
 
@@ -37,6 +39,13 @@ def _kind_of(kind: pa.DataType) -> ColumnKind:
     if types.is_string_view(kind):
         return "labels"
     return "images" if _holds_images(kind) else "other"
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Return whether values are texts or bytes, of any length."""
+    types = pa.types
+    texts = types.is_string(kind) or types.is_large_string(kind) or types.is_string_view(kind)
+    return bool(texts or types.is_binary(kind) or types.is_large_binary(kind))
 
 
 def _holds_images(kind: pa.DataType) -> bool:
@@ -67,10 +76,13 @@ class ParquetSource:
         """Yield the column in batches of about 4 MB."""
         with reading(self.name):
             rows = max(BATCH_BYTES // self._row_bytes(column), 1)
+            if is_text(self.file.schema_arrow.field(column).type):
+                rows = min(rows, TEXT_ROWS)
         # A name with a dot would be taken as a path into a struct, so then all columns are read.
         only = [column] if "." not in column else None
         with reading(self.name):
-            for batch in self.file.iter_batches(batch_size=rows, columns=only):
+            batches = self.file.iter_batches(batch_size=rows, columns=only, use_threads=False)
+            for batch in unpacked(batches, self.name, f"read column '{column}'"):
                 yield batch.column(batch.schema.get_field_index(column))
 
     def batches_with(self, column: str, rows: NDArray[np.int64]) -> Iterator[tuple[int, pa.Array]]:
@@ -87,9 +99,10 @@ class ParquetSource:
             if np.searchsorted(rows, start) == np.searchsorted(rows, stop):
                 continue
             with reading(self.name):
-                for batch in self.file.iter_batches(
-                    batch_size=at_once, row_groups=[group], columns=only
-                ):
+                batches = self.file.iter_batches(
+                    batch_size=at_once, row_groups=[group], columns=only, use_threads=False
+                )
+                for batch in unpacked(batches, self.name, f"read column '{column}'"):
                     yield start, batch.column(batch.schema.get_field_index(column))
                     start += batch.num_rows
 
@@ -105,9 +118,10 @@ class ParquetSource:
         """Return the width of a list column."""
         only = [column] if "." not in column else None
         with reading(self.name):
+            batches = self.file.iter_batches(batch_size=FIRST_ROWS, columns=only, use_threads=False)
             first = (
                 batch.column(batch.schema.get_field_index(column))
-                for batch in self.file.iter_batches(batch_size=FIRST_ROWS, columns=only)
+                for batch in unpacked(batches, self.name, f"read column '{column}'")
             )
             return width_of(self.file.schema_arrow.field(column).type, first)
 
@@ -118,7 +132,9 @@ class ParquetSource:
             return max(int(kind.list_size), 1) * 8
         groups = first_groups(read_footer(self.raw()))
         rows = sum(self.file.metadata.row_group(group).num_rows for group in range(len(groups)))
-        size = sum(chunk.size for chunks in groups for chunk in chunks if chunk.column == column)
+        own = [chunk for chunks in groups for chunk in chunks if chunk.column == column]
+        # Equal values are stored as one and their number, so each counts as a number at least.
+        size = max(sum(chunk.size for chunk in own), 8 * sum(chunk.values for chunk in own))
         return max(size // max(int(rows), 1), 8)
 
 
@@ -190,7 +206,7 @@ class ArrowSource:
 
 def open_arrow(name: str, data: bytes | mmap.mmap) -> ArrowSource:
     """Open an Arrow IPC file or stream."""
-    with reading(name):
+    with reading(name), unpacking(name, "read the record batches"):
         buffer = pa.py_buffer(data)
         if data[:6] == b"ARROW1":
             file = pa.ipc.open_file(buffer)

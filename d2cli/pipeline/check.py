@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
-from d2cli.files import memory
+from d2cli.files import memory, unpacking
 from d2cli.files.alignment import NO_IDS, Rows
 from d2cli.files.colref import resolve
 from d2cli.files.flawed import FlawedVectors, read_flawed_numbers, read_flawed_vectors
@@ -150,7 +150,7 @@ def run_check(
     """
     limit = memory.current_limit()
     # A limit that is too small for the full run is a finding, and the other checks go on.
-    with memory.within(limit and memory.limit_of(None)):
+    with memory.within(limit and memory.limit_of(None)), unpacking.within(limit):
         return _run_check(
             run,
             source,

@@ -1,9 +1,10 @@
 """Files made to do harm: refused or escaped, in bounded memory, and nothing of them is run.
 
-``python -m tests.soak.hostile --count 40`` runs a fresh process for each and prints the figures.
+``python -m tests.soak.hostile --count 50`` runs a fresh process for each and prints the figures.
 """
 
 import argparse
+import functools
 import io
 import json
 import os
@@ -21,6 +22,8 @@ from pathlib import Path
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+
+from . import bombs
 
 BOUND = 400 << 20  # bytes, given with --max-memory
 MARKS = (
@@ -108,6 +111,8 @@ def _vectors(n: int, width: int) -> pa.Table:
 
 GRAPH = "graph {} -k 3 -o out.parquet --max-memory 400M"
 PLAIN = "check {} --max-memory 400M"
+LABELS = "graph {} -e v --within label -k 3 -o out.parquet --max-memory 400M"
+CHECKED = "check {} -e v --labels label --max-memory 400M"
 TERA = 1 << 40
 
 
@@ -141,19 +146,39 @@ def files() -> list[tuple[str, Callable[[], bytes]]]:
         ("deep.jsonl", lambda: b'{"v": ' + b"[" * 100_000 + b"]" * 100_000 + b"}\n"),
         ("keys.jsonl", lambda: b'{"v": [1e999, 1]}\n'),
         ("line.csv", lambda: b"a" * (1 << 20) + b"\n" + b"1\n"),
+        ("array.npz", bombs.npz_array),
+        ("header.npz", bombs.npz_header),
+        ("lz4.arrow", lambda: bombs.arrow("lz4")),
+        ("zstd.arrow", lambda: bombs.arrow("zstd")),
+        ("lying.arrow", bombs.lying_arrow),
+    ]
+
+
+def labelled() -> list[tuple[str, Callable[[], bytes]]]:
+    """Return names and makers of files whose labels have to be refused."""
+    return [
+        ("value-zstd.parquet", lambda: bombs.long_value("zstd")),
+        ("prefix.parquet", bombs.repeated_prefix),
+        *(
+            (f"{called}-{codec}.parquet", functools.partial(make, codec))
+            for codec in ("zstd", "gzip", "snappy", "brotli")
+            for called, make in (("text", bombs.repeated_text), ("lying", bombs.lying_page))
+        ),
     ]
 
 
 def harm_of(number: int) -> tuple[str, int]:
     """Run the hostile file of a number; return what harm it did, or "", and the peak memory."""
-    made = files()
+    plain, others = files(), labelled()
+    made = plain + others
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         if number % (len(made) + len(MARKS)) >= len(made):
             return _marked(folder, MARKS[number % (len(made) + len(MARKS)) - len(made)])
         called, make = made[number % (len(made) + len(MARKS))]
         (folder / called).write_bytes(make())
-        line = (GRAPH, PLAIN)[number // (len(made) + len(MARKS)) % 2].format(called)
+        lines = (GRAPH, PLAIN) if (called, make) in plain else (LABELS, CHECKED)
+        line = lines[number // (len(made) + len(MARKS)) % 2].format(called)
         code, _out, err, peak = _run(folder, line.split())
         left = {path.name for path in folder.iterdir()} - {called, "cache"}
         harm = _trouble(code, err, peak)
@@ -217,12 +242,12 @@ def _marked(folder: Path, mark: str) -> tuple[str, int]:
 def _run(folder: Path, line: list[str]) -> tuple[int, str, str, int]:
     """Run d2 in a process of its own: exit code, output, messages and its peak memory."""
     code = (
-        "import resource, sys\n"
+        "import sys\n"
         "from d2cli.__main__ import main\n"
         "try:\n    main(sys.argv[1:])\n"
         "finally:\n"
-        "    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
-        "    open('peak', 'w').write(str(peak * 1024))\n"
+        "    peak = open('/proc/self/status').read().split('VmHWM:')[1].split()[0]\n"
+        "    open('peak', 'w').write(str(int(peak) * 1024))\n"
     )
     environment = {**os.environ, "D2_CACHE_DIR": "cache", "PYTHONPATH": str(Path.cwd())}
     try:
@@ -256,7 +281,7 @@ def run_hostile(count: int) -> Figures:
 def main() -> int:
     """Run as many as asked for, and print the figures."""
     parser = argparse.ArgumentParser(description=__doc__)
-    parser.add_argument("--count", type=int, default=70)
+    parser.add_argument("--count", type=int, default=100)
     figures = run_hostile(parser.parse_args().count)
     print(figures)
     return 1 if figures.failed else 0
