@@ -15,6 +15,7 @@ from d2cli.cli_cache import cache
 from d2cli.cli_check import check
 from d2cli.cli_export import export
 from d2cli.cli_report import report
+from d2cli.cli_stream import stream
 from d2cli.cli_study import compare, difficulty, sweep
 from d2cli.cli_update import update
 from d2cli.config import Defaults, Option
@@ -426,6 +427,7 @@ class _Command(TyperCommand):
         return list(super().parse_args(ctx, list(args)))
 
 
+app.command()(stream)
 app.command()(difficulty)
 app.command()(compare)
 app.command()(sweep)

@@ -54,6 +54,7 @@ def test_every_option_of_every_command_is_explained(d2):
         "select",
         "prune",
         "compare",
+        "stream",
         "sweep",
         "check",
         "report",

@@ -18,7 +18,7 @@ from d2cli.files.sources import STDIN, native_file, read_stdin
 from d2cli.files.tables import check_row_count
 from d2cli.files.unpacking import unpacking
 
-Kind = Literal["graph", "difficulty", "scores", "selection"]
+Kind = Literal["graph", "difficulty", "scores", "selection", "checkpoint"]
 
 META = b"d2"  # the key of the metadata
 MAKERS = {
@@ -26,6 +26,7 @@ MAKERS = {
     "difficulty": "d2 difficulty",
     "scores": "d2 score",
     "selection": "d2 select",
+    "checkpoint": "d2 stream",
 }
 
 # The columns that are read and that a digest covers, in this order; a file may hold others too.
@@ -39,6 +40,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
     "scores": ("id", "difficulty", "score", "pool"),
     "selection": (
         "row", "id", "rank", "difficulty", "score", "score_at_pick", "group",
+    ),
+    "checkpoint": (
+        "row", "id", "rank", "difficulty", "score", "score_at_pick", "value", "vector", "near",
+        "met", "sum", "windows",
     ),
 }  # fmt: skip
 

@@ -86,7 +86,7 @@ def read_vectors_there(
     start = 0
     for batch in ref.source.batches(ref.column.name):
         with reading(ref.where):
-            values = _storage(batch)
+            values = storage(batch)
             values.validate(full=True)
         block = defects.check(start, values)
         if defects.nulls:
@@ -184,7 +184,7 @@ def read_labels(ref: ColumnRef) -> pa.Array:
         If a row is null or NaN, or the type is none of integer, float, boolean, string.
     """
     memory.require_rows(ref.where, "read the labels or ids", ref.source.n_rows, LABEL_BYTES)
-    parts = [_plain_type(part, ref) for part in _without_nulls(ref)]
+    parts = [plain_type(part, ref) for part in _without_nulls(ref)]
     labels = pa.concat_arrays(parts) if parts else pa.array([], pa.int64())
     if pa.types.is_floating(labels.type):
         nan = Defect("is NaN", NO_NULLS)
@@ -193,7 +193,8 @@ def read_labels(ref: ColumnRef) -> pa.Array:
     return labels
 
 
-def _plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
+def plain_type(values: pa.Array, ref: ColumnRef) -> pa.Array:
+    """Return labels as int64, large_string, float64 or boolean; refuse all others."""
     types = pa.types
     try:
         if types.is_integer(values.type):
@@ -214,7 +215,7 @@ def _without_nulls(ref: ColumnRef) -> list[pa.Array]:
     garbled = Defect("is not valid UTF-8", "text has to be UTF-8; mend or drop these rows")
     parts, start, held = [], 0, 0
     for batch in ref.source.batches(ref.column.name):
-        part = _storage(batch)
+        part = storage(batch)
         if pa.types.is_dictionary(part.type):
             with reading(ref.where), unpacking(ref.where, "read the column"):
                 part.validate(full=True)
@@ -257,7 +258,8 @@ def _check_text(start: int, values: pa.Array, garbled: Defect) -> None:
         garbled.add(start, bad)
 
 
-def _storage(values: pa.Array) -> pa.Array:
+def storage(values: pa.Array) -> pa.Array:
+    """Return what an array of an extension type is stored as; others as they are."""
     return values.storage if isinstance(values, pa.ExtensionArray) else values
 
 

@@ -189,6 +189,22 @@ class _Shards(Generic[PlaceT]):
         return [path for path in self.found if KINDS[path.suffix.lower()] != "NPZ"]
 
 
+def shard_files(folder: Path) -> list[Path]:
+    """Return the files of a folder that could be shards, in the order of their rows.
+
+    Raises
+    ------
+    InputError
+        If the folder cannot be listed.
+    """
+    try:
+        found = list(_walk(folder, ()))
+    except OSError as error:
+        where = error.filename or folder
+        raise InputError(f"{where}: cannot be read: {error.strerror}") from error
+    return sorted(found, key=lambda path: os.fsencode(path.as_posix()))
+
+
 def _walk(folder: Path, above: tuple[str, ...]) -> Iterator[Path]:
     """Yield the files below a folder that have a known ending; a link to a folder above is none."""
     real = os.path.realpath(folder)

@@ -37,7 +37,36 @@ def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
     InputError
         If an entry is unknown, out of range, or stands twice.
     """
-    found = _read(text, rows, sources)
+    labels, numbered = _read(text, sources, ids=rows.ids is not None)
+    found = _row_numbers(labels, text, rows.n_rows) if numbered else rows.lookup(labels, text)
+    _refuse_repeated(text, found)
+    return found
+
+
+def read_entries(text: str, sources: Sources, *, ids: bool) -> pa.Array:
+    """Read a list of rows that are still to come: ids if the data have ids, else row numbers.
+
+    Parameters, order and errors are those of `read_rows`, but for entries that are no row.
+
+    Returns
+    -------
+    Arrow array
+        Of int64 for row numbers, else as `d2cli.files.columns.read_labels` returns ids.
+    """
+    labels, numbered = _read(text, sources, ids=ids)
+    if ids and numbered:
+        raise InputError(
+            f"{text}: holds row numbers, but the stream has ids",
+            hint="list ids, or stream with --id none",
+        )
+    if numbered:
+        labels = pa.array(_row_numbers(labels, text, np.iinfo(np.int64).max))
+    _refuse_repeated(text, np.asarray(labels.dictionary_encode().indices))
+    return labels
+
+
+def _refuse_repeated(text: str, found: NDArray[np.integer]) -> None:
+    """Raise InputError if a number stands twice."""
     unique, first = np.unique(found, return_index=True)
     if len(unique) < len(found):
         repeated = np.ones(len(found), dtype=np.bool_)
@@ -46,22 +75,19 @@ def read_rows(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
             f"{text}: entry {int(repeated.argmax())} names a row for the second time "
             f"({int(repeated.sum()):,} such in all)"
         )
-    return found
 
 
-def _read(text: str, rows: Rows, sources: Sources) -> NDArray[np.int64]:
+def _read(text: str, sources: Sources, *, ids: bool) -> tuple[pa.Array, bool]:
+    """Return the entries of a list, and whether they are row numbers."""
     file, separator, name = text.partition("::")
     separator = "" if exists(text) else separator
     source = sources.open(file if separator else text, as_list=True)
-    ids = rows.ids is not None
     names = [name] if separator else ["", *(["id", "uid"] if ids else ["row"])]
     for candidate in names:
         if candidate in source.columns:
             labels = read_labels(fitting(source, source.columns[candidate], "id"))
             lone_array = candidate == "" and source.array("") is not None
-            if ids and not lone_array:
-                return rows.lookup(labels, text)
-            return _row_numbers(labels, text, rows.n_rows)
+            return labels, not ids or lone_array
     wanted = " or ".join(repr(candidate) for candidate in names if candidate)
     raise InputError(
         f"{text}: no column {wanted}; it has {', '.join(source.columns)}",

@@ -22,7 +22,8 @@ from d2cli.stages.selection import Selection
 from d2cli.stages.whitening import Whitening
 
 
-def _lists(values: NDArray[Any]) -> pa.Array:
+def lists(values: NDArray[Any]) -> pa.Array:
+    """Return an array (n, w) as lists of one length."""
     flat = _numbers(values.ravel())
     item = pa.field("element", flat.type, nullable=False)  # what Parquet calls it when read again
     return pa.FixedSizeListArray.from_arrays(flat, type=pa.list_(item, values.shape[1]))
@@ -39,12 +40,14 @@ def _numbers(values: NDArray[Any]) -> pa.Array:
     )
 
 
-def _matrix(table: pa.Table, name: str) -> NDArray[Any]:
+def matrix(table: pa.Table, name: str) -> NDArray[Any]:
+    """Return lists of one length as an array (n, w)."""
     column = column_of(table, name)
     return flat_values(column).reshape(len(column), column.type.list_size)
 
 
-def _table(columns: dict[str, pa.Array | NDArray[Any] | None]) -> pa.Table:
+def table_of(columns: dict[str, pa.Array | NDArray[Any] | None]) -> pa.Table:
+    """Return a table of those columns that there are."""
     return pa.table(
         {
             name: _numbers(values) if isinstance(values, np.ndarray) else values
@@ -59,12 +62,12 @@ def _table(columns: dict[str, pa.Array | NDArray[Any] | None]) -> pa.Table:
 
 def graph_table(graph: KnnGraph, ids: pa.Array | None, within: pa.Array | None) -> pa.Table:
     """Return the columns of a graph file."""
-    return _table(
+    return table_of(
         {
             "id": ids,
             "within": within,
-            "neighbors": _lists(graph.neighbors),
-            "distances": _lists(graph.distances),
+            "neighbors": lists(graph.neighbors),
+            "distances": lists(graph.distances),
         }
     )
 
@@ -112,7 +115,7 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         If a neighbour is no row.
     """
     results, table = artifact.meta["results"], artifact.table
-    neighbors = _matrix(table, "neighbors")
+    neighbors = matrix(table, "neighbors")
     if neighbors.min(initial=0) < -1 or neighbors.max(initial=-1) >= len(neighbors):
         raise ArtifactError(f"{artifact.name}: a neighbor is not a row of the graph")
     groups = None
@@ -120,7 +123,7 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         groups = group_labels(column_of(table, "within"))
     return KnnGraph(
         neighbors,
-        _matrix(table, "distances"),
+        matrix(table, "distances"),
         groups,
         results["backend"],
         Recall(**results["recall"]),
@@ -171,7 +174,7 @@ def difficulty_table(
 
 def scores_table(scores: Scores, ids: pa.Array | None) -> pa.Table:
     """Return the columns of a scores file."""
-    return _table(
+    return table_of(
         {"id": ids, "difficulty": scores.difficulty, "score": scores.score, "pool": scores.pool}
     )
 
@@ -218,7 +221,7 @@ def selection_table(
     by_row = np.argsort(selection.rows)
     rows = selection.rows[by_row]
     take = _numbers(rows)
-    return _table(
+    return table_of(
         {
             "row": rows,
             "id": None if ids is None else ids.take(take),

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from d2cli.pipeline.run import Run
     from d2cli.pipeline.score import run_score
     from d2cli.pipeline.selection import Selected, run_select
+    from d2cli.pipeline.stream import Streamed, run_stream
     from d2cli.pipeline.sweep import run_sweep
     from d2cli.pipeline.targets import Targets
 
@@ -19,6 +20,7 @@ __all__ = [
     "CompareParams",
     "Run",
     "Selected",
+    "Streamed",
     "Targets",
     "plan_run_graph",
     "plan_run_prune",
@@ -31,12 +33,14 @@ __all__ = [
     "run_prune",
     "run_score",
     "run_select",
+    "run_stream",
     "run_sweep",
 ]
 
 _MODULES = {
     "CompareParams": "compare",
     "Selected": "selection",
+    "Streamed": "stream",
     "plan_run_graph": "graph",
     "plan_run_prune": "prune",
     "run_dynamics": "difficulty",

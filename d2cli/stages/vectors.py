@@ -45,6 +45,7 @@ def as_vectors(
     whitening: Whitening | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
+    first_row: int = 0,
 ) -> Vectors:
     """Check vectors and bring them into the form that searches work on.
 
@@ -69,6 +70,8 @@ def as_vectors(
         For "mahalanobis", and needed there: new rows are whitened as those before.
     n_threads, on_progress
         Of whitening; see `d2cli.stages.parallel`. Results do not depend on them.
+    first_row : int
+        What messages call the first of them.
 
     Raises
     ------
@@ -82,10 +85,10 @@ def as_vectors(
         return unpack_codes(codes, np.arange(len(codes), dtype=np.int64), room=room)
     array = _matrix(vectors)
     if metric != "mahalanobis":
-        return _checked(array, metric, room, overwrite=overwrite)
+        return _checked(array, metric, room, first_row, overwrite=overwrite)
     if whitening is None:
         raise ValueError("vectors are whitened by the Whitening of their graph")
-    checked = _checked(array, "l2", room, overwrite=overwrite)
+    checked = _checked(array, "l2", room, first_row, overwrite=overwrite)
     spend = overwrite or checked is not array
     how: Any = {"n_threads": n_threads, "on_progress": on_progress}
     return _whitened(checked, whitening, room, overwrite=spend, **how)
@@ -177,7 +180,9 @@ def _matrix(vectors: ArrayLike) -> NDArray[Any]:
     return array
 
 
-def _checked(array: NDArray[Any], metric: str, room: Room, *, overwrite: bool) -> Vectors:
+def _checked(
+    array: NDArray[Any], metric: str, room: Room, first_row: int, *, overwrite: bool
+) -> Vectors:
     """Check vectors; divide them by their lengths for "cosine"."""
     wide = vector_type(array.dtype)
     unit = metric == "cosine"
@@ -194,12 +199,12 @@ def _checked(array: NDArray[Any], metric: str, room: Room, *, overwrite: bool) -
         with np.errstate(all="ignore"):
             peaks = np.abs(block).max(axis=1).astype(np.float64)  # NaN where any value is
             largest = max(largest, float(peaks.max()))
-            nan.add(start, np.isnan(peaks))
-            infinite.add(start, np.isinf(peaks))
-            large.add(start, (peaks > most) & ~np.isinf(peaks))
-            zero.add(start, peaks == 0)
+            nan.add(first_row + start, np.isnan(peaks))
+            infinite.add(first_row + start, np.isinf(peaks))
+            large.add(first_row + start, (peaks > most) & ~np.isinf(peaks))
+            zero.add(first_row + start, peaks == 0)
             if alike is not None:
-                alike.add(start, block)
+                alike.add(first_row + start, block)
             if unit:
                 scaled = block / peaks[:, None]
                 lengths = np.sqrt(np.einsum("ij,ij->i", scaled, scaled))
