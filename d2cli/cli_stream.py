@@ -69,6 +69,29 @@ Checkpoint = Annotated[
         show_default=False,
     ),
 ]
+ReportFile = Annotated[
+    str | None,
+    typer.Option("--report", metavar="FILE", help="Report as .md or .json.", show_default=False),
+]
+Against = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SELECTION",
+        autocompletion=file_columns,
+        help="Say how far the result is from another selection of the same rows (Parquet), such as "
+        "that of `d2 prune`.",
+        show_default=False,
+    ),
+]
+Offline = Annotated[
+    str | None,
+    typer.Option(
+        metavar="SOURCE",
+        help="The same, from the offline selection, which is computed from all rows in SOURCE: "
+        "that is not bounded in memory.",
+        show_default=False,
+    ),
+]
 Force = Annotated[
     bool, typer.Option("--force", help="Start anew, whatever checkpoint or output there is.")
 ]
@@ -98,9 +121,13 @@ def stream(
     seed: opt.Seed = opt.SEED,
     output: opt.SelectionOutput = None,
     order: opt.Order = "row",
+    report: ReportFile = None,
+    against: Against = None,
+    offline: Offline = None,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
     force: Force = False,
+    json: opt.Json = False,
     quiet: opt.Quiet = False,
 ) -> None:
     """Select from rows as they come, in one pass and bounded memory.
@@ -146,6 +173,9 @@ def stream(
         embedding=embedding,
         id_=id_,
         include=include,
-        targets=commands.Targets(output, order),
+        report=report,
+        against=against,
+        offline=offline,
+        targets=commands.Targets(output, order, as_json=json),
         setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )

@@ -137,11 +137,11 @@ def is_current(path: Place, key: str) -> bool:
         if path.suffix.lower() == ".json":
             found = parse_json(data)
             del found["seal"]
-            return bool(found["key"] == key and _sealed_json(found) == data)
+            return bool(found["key"] == key and sealed_json(found) == data)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return False
-    text = data[: -len(_sealed(b""))]
-    return key.encode() in text and _sealed(text) == data
+    text = data[: -len(sealed_text(b""))]
+    return key.encode() in text and sealed_text(text) == data
 
 
 def render(report: dict[str, Any], suffix: str, pictures: Pictures = NO_PICTURES) -> bytes:
@@ -150,19 +150,20 @@ def render(report: dict[str, Any], suffix: str, pictures: Pictures = NO_PICTURES
     Only HTML holds the pictures.
     """
     if suffix == ".md":
-        return _sealed(to_markdown(report).encode())
+        return sealed_text(to_markdown(report).encode())
     if suffix == ".html":
-        return _sealed(to_html(report, pictures).encode())
-    return _sealed_json(report)
+        return sealed_text(to_html(report, pictures).encode())
+    return sealed_json(report)
 
 
-def _sealed_json(report: dict[str, Any]) -> bytes:
+def sealed_json(report: dict[str, Any]) -> bytes:
+    """Return a report as JSON with its digest in it."""
     rest = {name: value for name, value in report.items() if name != "seal"}
     read_back = json.loads(json.dumps(rest))  # in which names that were numbers are text
     sealed = {**rest, "seal": digest_json(read_back)}
     return (json.dumps(sealed, indent=2, ensure_ascii=False, allow_nan=False) + "\n").encode()
 
 
-def _sealed(text: bytes) -> bytes:
+def sealed_text(text: bytes) -> bytes:
     """Return a text with its digest in a comment at the end, which no reader is shown."""
     return text + f"<!-- d2 {blake3(text).hexdigest()} -->\n".encode()

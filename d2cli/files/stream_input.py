@@ -16,12 +16,11 @@ from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS
 from d2cli.files.colref import id_column, only_column, resolve
 from d2cli.files.column import Source
-from d2cli.files.column_blocks import id_blocks, number_blocks, vector_blocks
-from d2cli.files.columns import ColumnRef
 from d2cli.files.digests import digest_array, digest_json, digest_labels
 from d2cli.files.growing import growing_shards, is_pipe, piped_batches
 from d2cli.files.inputs import UNIFORM
 from d2cli.files.remote import Remote, as_place
+from d2cli.files.side_by_side import Part, Refs, side_by_side
 from d2cli.files.sources import Sources
 from d2cli.params import Direction
 from d2cli.stages.difficulty import MARGINS, direction_of
@@ -63,31 +62,6 @@ class Described:
     width: int
     kind: type[np.float32 | np.float64]
     id_type: Any
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """Consecutive rows of one file or batch: row ``first`` of it and those that follow."""
-
-    where: str
-    first: int
-    vectors: NDArray[Any]
-    ids: pa.Array | None
-    values: NDArray[np.float64]
-
-    def __len__(self) -> int:
-        return len(self.vectors)
-
-    def cut(self, start: int, stop: int) -> "Part":
-        """Return some of its rows."""
-        ids = None if self.ids is None else self.ids[start:stop]
-        return Part(
-            self.where,
-            self.first + start,
-            self.vectors[start:stop],
-            ids,
-            self.values[start:stop],
-        )
 
 
 @dataclass(frozen=True, eq=False)
@@ -215,7 +189,7 @@ class StreamInput:
         """Yield the parts of all sources; refuse those that are not like the first."""
         for source in self._sources():
             refs = self._refs(source)
-            for part in _side_by_side(refs):
+            for part in side_by_side(refs):
                 found = _describe(refs, part)
                 if self.described is None:
                     self.described = found
@@ -235,7 +209,7 @@ class StreamInput:
         else:
             yield from piped_batches(self.source)
 
-    def _refs(self, source: Source) -> "_Refs":
+    def _refs(self, source: Source) -> Refs:
         wanted, sources = self.wanted, self.sources
         embedding = (
             resolve(wanted.embedding, "embedding", sources, source)
@@ -253,31 +227,10 @@ class StreamInput:
         if wanted.difficulty != UNIFORM:
             difficulty = resolve(wanted.difficulty, "difficulty", sources, source)
             direction = direction_of(difficulty.title, wanted.harder or difficulty.column.harder)
-        return _Refs(source, embedding, ids, difficulty, direction)
+        return Refs(source, embedding, ids, difficulty, direction)
 
 
-@dataclass(frozen=True, eq=False)
-class _Refs:
-    """The columns of one source."""
-
-    home: Source
-    embedding: ColumnRef
-    ids: ColumnRef | None
-    difficulty: ColumnRef | None
-    direction: Direction | None
-
-    def others(self) -> Iterator[tuple[ColumnRef, ColumnRef]]:
-        """Yield each column of another source that has ids, and those."""
-        if self.ids is None:
-            return
-        for ref in (self.embedding, self.difficulty):
-            if ref is not None and ref.source is not self.ids.source:
-                theirs = id_column(ref.source, None)
-                if theirs is not None:
-                    yield ref, theirs
-
-
-def _describe(refs: _Refs, part: Part) -> Described:
+def _describe(refs: Refs, part: Part) -> Described:
     title = refs.difficulty.title if refs.difficulty else UNIFORM
     name = refs.difficulty.column.name or None if refs.difficulty else UNIFORM
     return Described(
@@ -300,76 +253,3 @@ def _difference(found: Described, first: Described) -> str:
     if found.id_type != first.id_type:
         return f"ids are {found.id_type or 'missing'}, but {first.id_type or 'missing'} before"
     return "the difficulty has another direction than before"
-
-
-def _side_by_side(refs: _Refs) -> Iterator[Part]:
-    """Yield the rows of one source, its columns read side by side.
-
-    Raises
-    ------
-    InputError
-        If columns of other files have more or fewer rows, or ids in another order.
-    """
-    ids = None if refs.ids is None else _Feed(id_blocks(refs.ids), refs.ids)
-    scores = None
-    if refs.difficulty is not None:
-        scores = _Feed(number_blocks(refs.difficulty), refs.difficulty)
-    theirs = [_Feed(id_blocks(other), other) for _, other in refs.others()]
-    first, where = 0, refs.embedding.where
-    for vectors in vector_blocks(refs.embedding):
-        count = len(vectors)
-        found = None if ids is None else pa.concat_arrays(ids.take(count, where))
-        for feed in theirs:
-            _check_order(feed, pa.concat_arrays(feed.take(count, where)), found, first)
-        values = np.ones(count) if scores is None else np.concatenate(scores.take(count, where))
-        yield Part(where, first, vectors, found, values)
-        first += count
-    for one in (ids, scores, *theirs):
-        if one is not None:
-            one.end(where, first)
-
-
-class _Feed:
-    """A column that is taken in portions of any size."""
-
-    def __init__(self, blocks: Iterator[Any], ref: ColumnRef) -> None:
-        self.blocks, self.ref = blocks, ref
-        self.left: Any = None
-        self.taken = 0
-
-    def take(self, count: int, where: str) -> list[Any]:
-        """Return the next ``count`` rows as arrays, at least one."""
-        parts = []
-        while count:
-            if self.left is None or not len(self.left):
-                self.left = next(self.blocks, None)
-                if self.left is None:
-                    raise InputError(
-                        f"{self.ref.where}: has {self.taken:,} rows, but {where} has more",
-                        hint="the columns of a stream are read side by side, row by row",
-                    )
-            parts.append(self.left[:count])
-            self.left = self.left[count:]
-            self.taken += len(parts[-1])
-            count -= len(parts[-1])
-        return parts
-
-    def end(self, where: str, n_rows: int) -> None:
-        """Refuse rows that are left."""
-        if (self.left is not None and len(self.left)) or next(self.blocks, None) is not None:
-            raise InputError(
-                f"{self.ref.where}: has more rows than {where}, which has {n_rows:,}",
-                hint="the columns of a stream are read side by side, row by row",
-            )
-
-
-def _check_order(feed: _Feed, theirs: pa.Array, ours: pa.Array | None, first: int) -> None:
-    """Refuse another file's ids that are not those of the stream, row by row."""
-    if ours is None or theirs.equals(ours):
-        return
-    pairs = list(zip(theirs.to_pylist(), ours.to_pylist(), strict=True))
-    at, (one, other) = next((i, pair) for i, pair in enumerate(pairs) if pair[0] != pair[1])
-    raise InputError(
-        f"{feed.ref.where}: row {first + at} has the id {one!r}, in the stream {other!r}",
-        hint="a stream cannot be joined: files need the same order; --id none matches by row",
-    )

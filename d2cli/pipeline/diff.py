@@ -184,10 +184,11 @@ def _earlier(a: Artifact, b: Artifact, folder: Path) -> dict[str, tuple[Artifact
     """Return the scores and graphs that differ and of which both are in the cache."""
     found = {}
     for kind in ("scores", "graph"):
-        digests = [one.meta["inputs"][kind] for one in (a, b)]
-        if digests[0] == digests[1]:
+        # Of a stream's selection there are none.
+        digests = [one.meta["inputs"].get(kind) for one in (a, b)]
+        if digests[0] == digests[1] or None in digests:
             continue
-        one, other = (cache.find_digest(folder, kind, digest) for digest in digests)
+        one, other = (cache.find_digest(folder, kind, str(digest)) for digest in digests)
         if one is not None and other is not None:
             found[kind] = one, other
     return found

@@ -322,7 +322,7 @@ def _graph(
     data: ExportSource, kept: Kept, ids: Ids | None, ref: str | None, cache_dir: str | None
 ) -> Artifact:
     """Return the graph that a selection was made from, or one with the rows of the source."""
-    wanted = kept.artifact.meta["inputs"]["graph"] if kept.artifact is not None else None
+    wanted = kept.artifact.meta["inputs"].get("graph") if kept.artifact is not None else None
     place = ref
     if place is None and wanted is not None:
         found = cache.find_digest(cache.cache_folder(cache_dir), "graph", wanted)

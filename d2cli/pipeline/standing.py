@@ -174,7 +174,13 @@ def find_group(
 
 
 def _digest(selection: Artifact, kind: Kind) -> str:
-    return str(selection.meta["inputs"][kind])
+    digest = selection.meta["inputs"].get(kind)
+    if digest is None:
+        raise ArtifactError(
+            f"{selection.name}: was selected from a stream, of which there is no {kind} file",
+            hint="`d2 diff` and `d2 export` take it; of its making `d2 stream --report` tells",
+        )
+    return str(digest)
 
 
 def _verified(selection: Artifact, kind: Kind, place: str) -> Artifact:

@@ -1,35 +1,26 @@
 """``d2 stream``: one pass over rows that need not all be there, with a checkpoint a window."""
 
-from dataclasses import asdict, dataclass, replace
-from functools import cached_property
-from typing import Any
-
-import numpy as np
-import pyarrow as pa
-from numpy.typing import NDArray
+from dataclasses import dataclass
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
-from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, write_artifact
+from d2cli.files.artifacts import Artifact, seal, write_artifact
 from d2cli.files.checkpoints import (
     Progress,
-    checkpoint_results,
-    checkpoint_table,
-    progress_of,
     selection_table_of,
 )
-from d2cli.files.columns import check_unique
-from d2cli.files.digests import canonical_json, digest_json, digest_labels, parse_json
+from d2cli.files.digests import digest_json
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import check_output
 from d2cli.files.remote import Place, as_place
-from d2cli.files.rowlists import read_entries
-from d2cli.files.stream_input import Described, StreamInput, Wanted, Window
+from d2cli.files.sources import STDIN
+from d2cli.files.stream_input import StreamInput, Wanted, Window
 from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
-from d2cli.pipeline.run import STAGE_VERSIONS, Run, run_stage
+from d2cli.pipeline.run import Run, run_stage
+from d2cli.pipeline.stream_state import Stream
 from d2cli.pipeline.targets import Targets
-from d2cli.stages.streaming import StreamParams, absorb, empty_coreset
+from d2cli.render.streams import STREAM_SUFFIXES
+from d2cli.stages.streaming import StreamParams
 
-STREAM_VERSION = 1  # raised by hand whenever results change
 LEAST_WINDOW = 1000
 
 
@@ -44,6 +35,7 @@ class Streamed:
 
     Attributes
     ----------
+    stream : Stream
     artifact : Artifact
         The selection.
     progress : Progress
@@ -54,195 +46,11 @@ class Streamed:
         Rows that a checkpoint had taken in before.
     """
 
+    stream: Stream
     artifact: Artifact
     progress: Progress
     status: str
     resumed: int
-
-
-@dataclass(eq=False)
-class Stream:
-    """A stream that is being selected from.
-
-    Attributes
-    ----------
-    run : Run
-    rows : StreamInput
-    params : StreamParams
-        Its cutoff and direction are settled by the first rows.
-    include : str or None
-        List of rows to keep.
-    place : Path, Remote or None
-        Of the checkpoint.
-    """
-
-    run: Run
-    rows: StreamInput
-    params: StreamParams
-    include: str | None
-    place: Place | None
-
-    def settle(self, described: Described) -> None:
-        """Take over what the first rows say of all."""
-        score = self.params.score
-        if score.prune_hardest is None:
-            # As offline, where the rate is known: here it is, too, at every window.
-            settled = replace(score, rate=0.5).for_score(margin=described.margin)
-            score = replace(score, prune_hardest=settled.prune_hardest)
-        self.params = replace(self.params, score=score, direction=described.direction)
-
-    @property
-    def described(self) -> Described:
-        """What the rows have in common."""
-        assert self.rows.described is not None
-        return self.rows.described
-
-    @cached_property
-    def entries(self) -> pa.Array | None:
-        """The rows to keep; ids where the stream has ids."""
-        if self.include is None:
-            return None
-        kind = self.described.id_type
-        found = read_entries(self.include, self.run.sources, ids=kind is not None)
-        if len(found) > self.params.budget:
-            raise ParameterError(
-                f"{len(found):,} rows are included, but the budget is {self.params.budget:,}",
-                hint="raise --budget, or shorten the list",
-            )
-        try:
-            return found if kind is None else found.cast(kind)
-        except pa.ArrowInvalid as error:
-            raise InputError(f"{self.include}: {error}") from error
-
-    @cached_property
-    def parameters(self) -> dict[str, Any]:
-        """All that the result depends on beside the rows."""
-        found, about = self.params, self.described
-        return {
-            "budget": found.budget,
-            "window": found.window,
-            "graph": asdict(found.graph),
-            "score": asdict(found.score),
-            "select": asdict(found.select),
-            "difficulty": about.name,
-            "harder": about.direction,
-        }
-
-    @cached_property
-    def about_rows(self) -> dict[str, Any]:
-        """Digest of the list, width and type."""
-        entries = self.entries
-        return {
-            "vectors": f"{self.described.kind.__name__} x {self.described.width}",
-            "ids": str(self.described.id_type),
-            "include": None if entries is None else digest_labels(entries),
-        }
-
-    def key(self, kind: str, digest: str) -> str:
-        """Return the key of what is made of the rows with a digest."""
-        version = [STREAM_VERSION, STAGE_VERSIONS["graph"], STAGE_VERSIONS["scores"]]
-        inputs = {"rows": digest, **self.about_rows}
-        return stage_key(
-            f"stream {kind}", STREAM_VERSION, {**self.parameters, "v": version}, inputs
-        )
-
-    def start(self) -> Progress:
-        """Return the progress before the first row."""
-        about = self.described
-        ids = None if about.id_type is None else pa.array([], about.id_type)
-        return Progress(empty_coreset(about.width, about.kind, self.params), ids, digest_json([]))
-
-    def absorb(self, progress: Progress, window: Window, digest: str) -> Progress:
-        """Select among what is held and a window."""
-        held = progress.coreset
-        ids = None
-        if progress.ids is not None:
-            ids = pa.concat_arrays([progress.ids, window.ids])
-            check_unique(ids, f"the rows held and rows {held.n_seen:,} and on of the stream")
-        rows = np.concatenate([held.rows, np.arange(held.n_seen, held.n_seen + len(window))])
-        coreset, taken = absorb(
-            held,
-            window.vectors(self.params.graph.metric),
-            window.values,
-            self.params,
-            include=self._included(rows, ids),
-            n_threads=self.run.n_threads,
-        )
-        return Progress(coreset, None if ids is None else ids.take(pa.array(taken)), digest)
-
-    def _included(self, rows: NDArray[np.int64], ids: pa.Array | None) -> NDArray[np.int64]:
-        """Return the places of the candidates that have to stay, in the order of the list."""
-        if self.entries is None:
-            return np.empty(0, dtype=np.int64)
-        import pyarrow.compute as pc
-
-        found = pc.index_in(self.entries, value_set=pa.array(rows) if ids is None else ids)
-        return np.asarray(found.drop_null()).astype(np.int64)
-
-    def check_included(self, progress: Progress) -> None:
-        """Refuse a list with rows that never came."""
-        if self.entries is None:
-            return
-        import pyarrow.compute as pc
-
-        held = pa.array(progress.coreset.rows) if progress.ids is None else progress.ids
-        missing = np.asarray(pc.is_in(self.entries, value_set=held)) == 0
-        if missing.any():
-            first = int(missing.argmax())
-            raise InputError(
-                f"{self.include}: entry {first} is {self.entries[first].as_py()!r}, which never "
-                f"came ({int(missing.sum()):,} such in all)",
-                hint="take it off the list; the checkpoint is kept only for this list",
-            )
-
-    def sealed(self, progress: Progress) -> Artifact:
-        """Return a checkpoint."""
-        return seal(
-            "checkpoint",
-            checkpoint_table(progress),
-            key=self.key("checkpoint", progress.digest),
-            parameters=self.parameters,
-            inputs={"rows": progress.digest, **self.about_rows},
-            results=checkpoint_results(progress),
-        )
-
-    def saved(self) -> Progress | None:
-        """Return the progress of a run before; None if there is none, or it is to be replaced.
-
-        Raises
-        ------
-        ArtifactError
-            If the checkpoint is damaged, no checkpoint, or that of another run.
-        """
-        if self.place is None or self.run.force or not self.place.exists():
-            return None
-        found = read_artifact(self.place, "checkpoint")
-        other = _first_difference(found.meta["parameters"], self.parameters)
-        ours = {**self.about_rows, "rows": found.meta["inputs"].get("rows")}
-        other = other or _first_difference(found.meta["inputs"], ours)
-        progress = progress_of(found)
-        if other is None and found.key != self.key("checkpoint", progress.digest):
-            other = "made by another version of d2"
-        if other:
-            raise ArtifactError(
-                f"{found.name}: is the checkpoint of another run: {other}",
-                hint="name another --checkpoint, or start anew with --force",
-            )
-        return progress
-
-
-def _first_difference(found: dict[str, Any], wanted: dict[str, Any]) -> str | None:
-    """Say what differs first between two sets of parameters, plain and nested."""
-    wanted = parse_json(canonical_json(wanted))
-    for name in sorted(found.keys() | wanted.keys()):
-        theirs, ours = found.get(name), wanted.get(name)
-        if isinstance(theirs, dict) and isinstance(ours, dict):
-            inner = _first_difference(theirs, ours)
-            if inner:
-                return f"{name} {inner}"
-        elif theirs != ours:
-            return f"{name} {theirs}, here {ours}"
-    return None
 
 
 def run_stream(
@@ -261,6 +69,7 @@ def run_stream(
     include: str | None = None,
     watch: float | None = None,
     checkpoint: str | None = None,
+    report: Place | None = None,
 ) -> Streamed:
     """Select from a stream in one pass and publish the selection.
 
@@ -287,8 +96,12 @@ def run_stream(
         Seconds to wait for more shards.
     checkpoint : str, optional
         Left out, it lies beside the output, if that is a file.
+    report : Path or Remote, optional
+        Where a report is to go; only looked at.
     """
     targets.check()
+    if report is not None:
+        check_suffix(report, STREAM_SUFFIXES, "a report on a stream")
     assert select_params.keep is not None
     if score_params.prune_hardest == PROBE:
         raise ParameterError(
@@ -302,13 +115,19 @@ def run_stream(
         window=default_window(select_params.keep) if window is None else window,
         direction=None,
     )
+    if include == STDIN and source == STDIN:
+        raise ParameterError(
+            "--include and SOURCE are both standard input", hint="name a file for one of them"
+        )
     rows = StreamInput(run.sources, source, Wanted(embedding, id_, difficulty, harder), watch)
     place = _checkpoint_place(checkpoint, targets)
     stream = Stream(run, rows, params, include, place)
-    targets.check_places(run)
-    if place is not None:
-        taken = [one for one in (targets.file, targets.report_file) if one is not None]
-        check_output(place, [*run.inputs(), *taken])
+    targets.check_places(run, include)
+    taken = [*run.inputs(include), *([targets.file] if targets.file else [])]
+    for one in (place, report):
+        if one is not None:
+            check_output(one, taken)
+            taken.append(one)
     return _finish(stream, targets, *_pass(stream))
 
 
@@ -404,4 +223,4 @@ def _finish(
     place = targets.file if targets.suffix == ".parquet" else None
     artifact = run_stage(stream.run, "selection", key, place, make)
     targets.write_rows(artifact)
-    return Streamed(artifact, progress, stream.run.stages[-1]["status"], skipped)
+    return Streamed(stream, artifact, progress, stream.run.stages[-1]["status"], skipped)

@@ -27,9 +27,10 @@ from d2cli.errors import InputError
 from d2cli.params import AUTO, Direction, GraphParams, ScoreParams, SelectParams
 from d2cli.stages.cutoff import prune_automatically, prune_hardest
 from d2cli.stages.difficulty import Difficulty
-from d2cli.stages.graph import KnnGraph, build_graph
+from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import one_group
 from d2cli.stages.kernel import bandwidth_value
+from d2cli.stages.radii import estimate_radius, merge_met, scale_to, within_radius
 from d2cli.stages.sample import Sample, lots
 from d2cli.stages.score import Scores, score_rows
 from d2cli.stages.selection import Wishes, select_coreset
@@ -211,13 +212,13 @@ def absorb(
     graph = build_graph(every, params.graph, n_threads=n_threads)
     scoring = replace(params.score, rate=rate, prune_hardest=0.0)
     scores = score_rows(graph, difficulty, scoring, available=pool)
-    near = np.concatenate([_merge(coreset.near, graph, m), graph.distances[m:]])
+    near = np.concatenate([merge_met(coreset.near, graph, m), graph.distances[m:]])
     met = np.concatenate([coreset.met + w, np.full(w, len(rows))])
     sums = np.concatenate([coreset.sums, np.zeros(w)])
     windows = np.concatenate([coreset.windows, np.zeros(w, dtype=np.int64)])
     scores, sums, windows = _steadied(scores, sums, windows)
-    radius = _radius(near, met / n_seen)
-    at_scale = _scaled(near, radius)
+    radius = estimate_radius(near, met / n_seen)
+    at_scale = scale_to(near, radius)
     reverse = replace(
         params.select,
         keep=keep,
@@ -225,7 +226,7 @@ def absorb(
         bandwidth=bandwidth_value(params.select.bandwidth, at_scale),
     )
     picked = select_coreset(
-        _within(graph, radius), scores, reverse, wishes=Wishes(include, NOWHERE)
+        within_radius(graph, radius), scores, reverse, wishes=Wishes(include, NOWHERE)
     )
     rank = np.argsort(picked.rows)
     taken = picked.rows[rank]
@@ -315,17 +316,6 @@ def _pool(
     return pool
 
 
-def _merge(near: NDArray[np.float32], graph: KnnGraph, m: int) -> NDArray[np.float32]:
-    """Return the distances to the k nearest rows met by the coreset, its first ``m`` candidates.
-
-    A row of the window that is none of the k nearest candidates is none of the k nearest met.
-    """
-    found = np.where(graph.neighbors[:m] >= m, graph.distances[:m], np.float32(np.inf))
-    both = np.sort(np.concatenate([near, found], axis=1), axis=1)
-    merged: NDArray[np.float32] = both[:, : near.shape[1]]
-    return merged
-
-
 def _steadied(
     scores: Scores, sums: NDArray[np.float64], windows: NDArray[np.int64]
 ) -> tuple[Scores, NDArray[np.float64], NDArray[np.int64]]:
@@ -343,55 +333,3 @@ def _steadied(
     mean = usual * sums / np.maximum(windows, 1)
     score = np.where(several, scores.difficulty + mean, scores.score)
     return replace(scores, score=score), sums, windows
-
-
-def _radius(near: NDArray[np.float32], share: NDArray[np.float64]) -> NDArray[np.float32]:
-    """Return how far from each row its k-th nearest of all rows seen is likely to be, (m,).
-
-    Parameters
-    ----------
-    near : float32 array, shape (m, k)
-        Distances to the k nearest rows met.
-    share : float64 array, shape (m,)
-        Rows met among all rows seen, above 0 and up to 1.
-
-    Notes
-    -----
-    Of the rows within the radius a share was met: it is the (k share)-th nearest of these,
-    between two of them by interpolation. Where that is less than one row, distances shrink as
-    ``share**(1 / dimension)``, the dimension being that by which they grow from the first to the
-    k-th. Infinite where fewer than k rows were met.
-    """
-    k = near.shape[1]
-    place = np.minimum(k * share, k) - 1
-    low = np.clip(np.floor(place).astype(np.int64), 0, k - 1)
-    high, each = np.minimum(low + 1, k - 1), np.arange(len(near))
-    full = np.isfinite(near[:, -1])
-    finite = np.where(full[:, None], near, np.float32(1)).astype(np.float64)
-    first, last = finite[each, low], finite[each, high]
-    radius = first + (last - first) * np.maximum(place - low, 0)
-    typical = np.median(finite[full], axis=0) if full.any() else np.ones(k)
-    if k > 1 and 0 < typical[0] < typical[-1]:
-        power = math.log(typical[-1] / typical[0]) / math.log(k)
-        radius = np.where(place < 0, radius * (place + 1) ** power, radius)
-    return np.where(full, radius, np.inf).astype(np.float32)
-
-
-def _scaled(near: NDArray[np.float32], radius: NDArray[np.float32]) -> NDArray[np.float32]:
-    """Return the distances to the k nearest of all rows seen, likewise; the last is the radius."""
-    last = near[:, -1]
-    known = np.isfinite(last) & (last > 0)
-    ratio = np.divide(radius, last, out=np.ones_like(last), where=known)
-    return near * ratio[:, None]
-
-
-def _within(graph: KnnGraph, radius: NDArray[np.float32]) -> KnnGraph:
-    """Return the graph without the neighbours of each row that are farther than its radius."""
-    far = graph.distances > radius[:, None]
-    if not far.any():
-        return graph
-    return replace(
-        graph,
-        neighbors=np.where(far, np.int32(-1), graph.neighbors),
-        distances=np.where(far, np.float32(np.inf), graph.distances),
-    )
