@@ -11,7 +11,8 @@ from d2cli.params import GraphParams, ScoreParams, SelectParams
 from d2cli.stages.gap import overlap
 from d2cli.stages.radii import estimate_radius, merge_met, scale_to
 from d2cli.stages.sample import Sample, lots
-from d2cli.stages.streaming import StreamParams, absorb, empty_coreset
+from d2cli.stages.score import Scores
+from d2cli.stages.streaming import StreamParams, absorb, empty_coreset, steady
 from d2cli.stages.vectors import as_vectors
 
 
@@ -139,6 +140,20 @@ def test_kept_rows_remember_the_nearest_of_all_rows_that_they_met(cloud):
             away = np.sqrt(((cloud[others].astype(float) - cloud[row]) ** 2).sum(axis=1))
             np.testing.assert_allclose(coreset.near[at], np.sort(away)[:4], rtol=1e-6)
             assert coreset.met[at] == len(met)
+
+
+def test_forward_sums_are_means_over_windows_and_of_what_is_expected():
+    difficulty, pool = np.array([1.0, 2.0, 3.0, 4.0]), np.array([True, True, True, False])
+    gathered = np.array([2.0, 4.0, 9.0, 0.0])  # median 4 and mean 5 in the pool
+    scores = Scores(difficulty, difficulty + gathered, pool, 1.0, 1.0, "high", 0.0)
+    sums, windows = np.array([3.0, 0.0, 0.0, 7.0]), np.array([2, 0, 0, 5])
+    found, sums, windows = steady(scores, sums, windows, np.array([0.75, 0.5, 1.0, 0.5]))
+    np.testing.assert_array_equal(sums, [3.5, 1.0, 2.25, 7.0])
+    np.testing.assert_array_equal(windows, [3, 1, 1, 5])
+    # PRIOR is 2: half a window of the mean for the first row, one for the second, none for the
+    # third, which met all; the last is not in the pool.
+    expected = [1 + (4 * 3.5 + 0.5 * 5) / 3.5, 2 + (4 * 1 + 5) / 2, 3 + 9, 4]
+    np.testing.assert_allclose(found.score, expected)
 
 
 def test_the_radius_is_the_kth_distance_for_a_row_that_met_all():

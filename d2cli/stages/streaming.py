@@ -11,7 +11,10 @@ alone, their neighbours lie too far away. Three things are therefore remembered 
   over distances at which the offline selection keeps both, and the budget would be filled with
   outliers instead;
 - the mean, over the windows it was a candidate in, of its forward sum in units of the median of
-  the window: dropped neighbours keep counting, and one lucky window counts less.
+  the window: dropped neighbours keep counting. It is drawn towards the mean of all candidates, the
+  more so the fewer rows were met: of many new rows those are largest that were merely lucky, and
+  once kept they would stay. Without this memory CLINC150 loses 1.5 points of a probe's accuracy at
+  90 % removed, with it 0.1 (``tests/study``).
 
 With all rows in the first window every radius is the distance to the k-th neighbour and every mean
 is of one value: the selection is the offline one. Memory is O((budget + window) (d + k)).
@@ -38,6 +41,7 @@ from d2cli.stages.ties import tie_order
 from d2cli.stages.vectors import Vectors
 
 SAMPLED = 16_384  # difficulties that tell what is among the hardest; at least a window of them
+PRIOR = 2.0  # windows; 0, 1 and 2 lose 0.45, 0.51 and 0.07 points on CLINC150 (five orders)
 NOWHERE = np.empty(0, dtype=np.int64)
 
 
@@ -216,7 +220,7 @@ def absorb(
     met = np.concatenate([coreset.met + w, np.full(w, len(rows))])
     sums = np.concatenate([coreset.sums, np.zeros(w)])
     windows = np.concatenate([coreset.windows, np.zeros(w, dtype=np.int64)])
-    scores, sums, windows = _steadied(scores, sums, windows)
+    scores, sums, windows = steady(scores, sums, windows, met / n_seen)
     radius = estimate_radius(near, met / n_seen)
     at_scale = scale_to(near, radius)
     reverse = replace(
@@ -316,12 +320,16 @@ def _pool(
     return pool
 
 
-def _steadied(
-    scores: Scores, sums: NDArray[np.float64], windows: NDArray[np.int64]
+def steady(
+    scores: Scores,
+    sums: NDArray[np.float64],
+    windows: NDArray[np.int64],
+    share: NDArray[np.float64],
 ) -> tuple[Scores, NDArray[np.float64], NDArray[np.int64]]:
     """Replace each row's forward sum by its mean over all windows, at the scale of this one.
 
-    Rows outside the pool get no messages, and keep what they had.
+    ``PRIOR`` windows with the mean sum of all candidates count as well, times the share of the rows
+    seen that the row has not met. Rows outside the pool get no messages, and keep what they had.
     """
     gathered = scores.score - scores.difficulty
     usual = float(np.median(gathered[scores.pool]))
@@ -329,7 +337,9 @@ def _steadied(
         return scores, sums, windows
     sums = np.where(scores.pool, sums + gathered / usual, sums)
     windows = windows + scores.pool
-    several = scores.pool & (windows > 1)
-    mean = usual * sums / np.maximum(windows, 1)
+    prior = PRIOR * (1 - share)
+    several = scores.pool & (windows + prior > 1)
+    expected = float(gathered[scores.pool].mean())
+    mean = (usual * sums + prior * expected) / np.maximum(windows + prior, 1)
     score = np.where(several, scores.difficulty + mean, scores.score)
     return replace(scores, score=score), sums, windows
