@@ -198,6 +198,47 @@ def test_ties_and_seed_decide_among_equals(here, d2):
     assert len(found) == 3
 
 
+MEASURED = """
+import sys
+from pathlib import Path
+from d2cli.__main__ import main
+try:
+    main(sys.argv[1:])
+except SystemExit as end:
+    assert not end.code
+print(Path("/proc/self/status").read_text().partition("VmHWM:")[2].split()[0])
+"""
+
+
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_memory_does_not_grow_with_the_stream(here, kind):
+    peaks = []
+    for n in (32_000, 96_000):  # 128 numbers a row: 16 and 49 MB
+        vectors = np.random.default_rng(0).normal(size=(n, 128)).astype(np.float32)
+        if kind == "npy":
+            np.save("x.npy", vectors)
+        else:
+            lists = pa.FixedSizeListArray.from_arrays(pa.array(vectors.ravel()), 128)
+            pq.write_table(pa.table({"embedding": lists}), "x.parquet", row_group_size=4000)
+        line = ["stream", f"x.{kind}", "--difficulty", "uniform", "--budget", "50"]
+        line += ["--window", "4000", "-k", "3", "-q", "-j", "1", "-o", f"{n}.npy"]
+        done = subprocess.run(
+            [sys.executable, "-c", MEASURED, *line], capture_output=True, text=True, check=True
+        )
+        peaks.append(int(done.stdout) / 1000)
+    assert peaks[1] - peaks[0] < 15, peaks
+
+
+def test_more_rows_than_memory_holds_are_refused_first(here, shell, table):
+    write_stream(here / "x.arrows", table, (100,))
+    done = shell(
+        "cat x.arrows | d2 stream --difficulty aum --budget 9000000 --max-memory 1G", cwd=here
+    )
+    assert done.returncode == 5
+    assert "hold 27,000,000 rows of budget and window" in done.stderr
+    assert "a smaller --budget or --window" in done.stderr
+
+
 # --- rows to keep ---------------------------------------------------------------------------------
 
 

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files import memory
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key
 from d2cli.files.checkpoints import (
     Progress,
@@ -23,6 +24,7 @@ from d2cli.pipeline.run import STAGE_VERSIONS, Run
 from d2cli.stages.streaming import StreamParams, absorb, empty_coreset
 
 STREAM_VERSION = 1  # raised by hand whenever results change
+COPIES = 4  # of the vectors: as read, those of the window, all candidates, and those searched
 
 
 @dataclass(eq=False)
@@ -55,6 +57,19 @@ class Stream:
             settled = replace(score, rate=0.5).for_score(margin=described.margin)
             score = replace(score, prune_hardest=settled.prune_hardest)
         self.params = replace(self.params, score=score, direction=described.direction)
+        self._require_memory(described)
+
+    def _require_memory(self, described: Described) -> None:
+        """Refuse a budget and window that do not fit into memory with the rows that there are."""
+        held = self.params.budget + self.params.window
+        n_rows = held if self.rows.n_rows is None else min(held, self.rows.n_rows)
+        row_bytes = COPIES * described.width * described.kind().itemsize
+        memory.require(
+            self.rows.source,
+            f"hold {n_rows:,} rows of budget and window",
+            n_rows * row_bytes + memory.graph_bytes(n_rows, self.params.graph.n_neighbors),
+            hint="a smaller --budget or --window needs less",
+        )
 
     @property
     def described(self) -> Described:

@@ -1,8 +1,8 @@
 """How far `d2 stream` is from `d2 prune`: ``python -m tests.study.stream NAME TRAIN TEST``.
 
-TRAIN and TEST are Parquet files with ``embedding`` and ``label``, TRAIN with ``aum``. For several orders
-of the rows, and for rows sorted by class, a linear probe learns from what the stream keeps and is
-tested on TEST. Prints one line of a Markdown table for each window and order.
+TRAIN and TEST are Parquet files with ``embedding`` and ``label``, TRAIN with ``aum``. For several
+orders of the rows, and for rows sorted by class, a linear probe learns from what the stream keeps
+and is tested on TEST. Prints one line of a Markdown table for each window and order.
 """
 
 import argparse
