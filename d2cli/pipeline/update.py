@@ -22,10 +22,7 @@ from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_s
 from d2cli.files.columns import group_labels
 from d2cli.files.digests import digest_array, digest_labels
 from d2cli.files.graph_index import index_path, read_index
-from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
-from d2cli.files.origins import Origin, origin_of, origins_of, to_record
-from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
-from d2cli.files.parts import (
+from d2cli.files.graph_sources import (
     NAME_THEM,
     Part,
     find_parts,
@@ -34,6 +31,9 @@ from d2cli.files.parts import (
     refuse_wider,
     searched_type,
 )
+from d2cli.files.inputs import Embedding, FoundEmbedding, find_embedding
+from d2cli.files.origins import Origin, origin_of, origins_of, to_record
+from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.rowlists import read_rows
