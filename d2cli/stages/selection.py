@@ -20,6 +20,7 @@ from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
 from d2cli.stages.methods import METHODS, Picked, Task
 from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.rounds import Rounds, pick_in_rounds
 from d2cli.stages.score import Scores
 from d2cli.stages.ties import tie_order
 
@@ -108,6 +109,7 @@ def select_coreset(
     groups: Groups | None = None,
     wishes: Wishes = NO_WISHES,
     previous: NDArray[np.int64] | None = None,
+    rounds: Rounds | None = None,
     on_progress: Progress = no_progress,
 ) -> Selection:
     """Pick rows one by one; with the method "d2" exactly as "argmax, subtract, repeat" does.
@@ -135,6 +137,8 @@ def select_coreset(
     previous : int64 array, optional
         Rows of an earlier selection, all different, of which ``params.max_changes`` may go. Those
         that may not be kept any more are gone, which is no change.
+    rounds : Rounds, optional
+        Pick in rounds on parts of the graph, the same rows in the same order; method "d2" only.
     on_progress : callable
         Called with ("selecting", picks made, budget) now and then by the method "d2"; what it
         raises ends the selection.
@@ -193,8 +197,13 @@ def select_coreset(
         np.random.default_rng(params.seed),
         limit,
     )
-    if params.method == "d2":
-        picked = _pick_d2(task, scores.score, params.messages == "clamped", on_progress)
+    clamped = params.messages == "clamped"
+    if params.method == "d2" and rounds is not None:
+        picked = pick_in_rounds(
+            task, scores.score, clamped, rounds, finish=_pick_d2, on_progress=on_progress
+        )
+    elif params.method == "d2":
+        picked = _pick_d2(task, scores.score, clamped, on_progress)
     else:
         picked = METHODS[params.method](task)
     return Selection(picked.rows, picked.values, n, gamma, bandwidth, groups, task.budgets)

@@ -1,0 +1,388 @@
+"""The greedy pick in rounds, on parts of the graph: the same rows, order and scores as the loop.
+
+The loop "take the largest, subtract, repeat" decides one row at a time, each for a reason that lies
+among its neighbours. In rounds, all rows that come before their open neighbours are decided at
+once: part by part, without a look at other parts, which learn of it before the next round.
+
+**Why this is exact.** Let a row be ahead of another if its score is larger, or equal and its place
+in the tie order lower. As long as picked scores are not negative (or messages are clamped):
+
+1. Messages are not negative, and rounded subtraction is monotone: ``a <= b`` implies
+   ``fl(a - m) <= fl(b - m) <= b``. So a score only falls, and more messages, wherever they stand
+   in the row of subtractions, never make it larger.
+2. The loop picks in order: each pick is ahead of the next, by its score when picked and its place.
+3. The value of an open row is its first score less the messages of those of its neighbours that
+   are decided, in pick order, or an older such value. If all these come before it in the loop, then
+   by 1 its value is at least its score when the loop picks it (if it does).
+4. Let p be ahead of the values of all its open neighbours, and fewer than b rows of its group, of
+   which b are to be picked, be ahead of it, decided ones by their scores and open ones by their
+   values. Then the loop picks p, with its value as its score, before these neighbours. Suppose one
+   of them is picked before p leaves the game, and let j be the first. Until then p has got messages
+   from decided neighbours only, so its score is at least its value, so by 3 p is ahead of j, and
+   the loop would not have picked j. So none is. Suppose that p leaves the game unpicked, since its
+   group is full. Then b picks of the group were ahead of it, and so are their values: but these
+   are fewer than b. So p is picked, after its decided neighbours (by 3) and before the open ones.
+   Its messages then are those in its value, in the same order: the very same subtractions.
+5. By 4 condition 3 holds in the next round for p and its neighbours. Two neighbours cannot both be
+   decided in one round, not even by two parts that know of each other only values of before it:
+   each would have to be ahead of what the other's value was then, or of more.
+6. The open row that is ahead of all others satisfies 4, so no round with values up to date decides
+   nothing. A group that has b decided rows is full, and its other rows are out of the game.
+
+**Negative scores.** Clamped picks send nothing then, and the same holds. A signed one raises its
+neighbours, which breaks 1; so rows below 0 stay open. What the rounds leave, once no open row is at
+0 or above, is the state of the loop at its first negative pick, for the loop picks every row that
+is at 0 or above before; from there the loop itself goes on. Included rows come first, whatever
+their scores, and are picked by the loop as well; the scores that they leave are the first scores.
+
+References
+----------
+Maharana, Yadav, Bansal. D2 Pruning. ICLR 2024. arXiv:2310.07931, section 3.2: the loop. Rounds of
+local maxima: Luby. A simple parallel algorithm for the maximal independent set problem. 1986;
+Blelloch, Fineman, Shun. Greedy sequential maximal independent set and matching are parallel on
+average. SPAA 2012. arXiv:1202.3205.
+"""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.errors import ParameterError
+from d2cli.stages._messages import GreedyPicks
+from d2cli.stages._rounds import Neighborhood, from_other_ends
+from d2cli.stages.executor import Executor, InProcess
+from d2cli.stages.methods import Picked, Task
+from d2cli.stages.parallel import Progress, no_progress
+
+OUT, OPEN, SETTLED, FRESH = np.arange(4, dtype=np.uint8)  # see `Neighborhood`
+LAST_PLACE = np.iinfo(np.int32).max
+
+# Finishes a selection one by one: what is open, scores now, whether messages are clamped.
+Finish = Callable[[Task, NDArray[np.float64], bool, Progress], Picked]
+
+
+def no_record(picked: Picked) -> None:
+    """Record nothing."""
+
+
+@dataclass(frozen=True)
+class Rounds:
+    """How a selection is divided.
+
+    Attributes
+    ----------
+    parts : int array, shape (n,)
+        The part of each row; does not change results.
+    executor : Executor
+    known : Picked
+        What earlier rounds of the same selection have decided, on whatever parts.
+    record : callable
+        Called with what a round has decided, before it counts.
+    """
+
+    parts: NDArray[np.integer]
+    executor: Executor
+    known: Picked
+    record: Callable[[Picked], None] = no_record
+
+    @classmethod
+    def of(cls, parts: NDArray[np.integer], executor: Executor | None = None) -> "Rounds":
+        """Begin with nothing known."""
+        nothing = Picked(np.empty(0, np.int64), np.empty(0, np.float64))
+        return cls(parts, executor or InProcess(), nothing)
+
+
+def even_parts(n_samples: int, n_parts: int) -> NDArray[np.int64]:
+    """Divide rows into parts of consecutive rows whose sizes differ by at most one, (n,).
+
+    Raises
+    ------
+    ParameterError
+        If there are fewer rows than parts.
+    """
+    if not 1 <= n_parts <= n_samples:
+        raise ParameterError(
+            f"partitions is {n_parts:,}, expected 1 to {n_samples:,}, the number of rows"
+        )
+    return np.arange(n_samples, dtype=np.int64) * n_parts // n_samples
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """The rows of one part, and their edges to all candidates.
+
+    Attributes
+    ----------
+    rows : int64 array, shape (m,)
+        Ascending.
+    around : int64 array, shape (h,)
+        Their neighbours in other parts, ascending.
+    indptr, indices, weights, start, place
+        See `Neighborhood`: the rows come first, then those around.
+    group : int32 array, shape (m,)
+    """
+
+    rows: NDArray[np.int64]
+    around: NDArray[np.int64]
+    indptr: NDArray[np.int64]
+    indices: NDArray[np.int32]
+    weights: NDArray[np.float64]
+    start: NDArray[np.float64]
+    place: NDArray[np.int32]
+    group: NDArray[np.int32]
+
+
+def cut_parts(
+    task: Task, score: NDArray[np.float64], open_: NDArray[np.bool_], parts: NDArray[np.integer]
+) -> Iterator[Part]:
+    """Yield the parts that have open rows.
+
+    Parameters
+    ----------
+    task : Task
+    score : float64 array, shape (n,)
+        First scores.
+    open_ : bool array, shape (n,)
+        All others are left out.
+    parts : int array, shape (n,)
+        The part of each row.
+    """
+    around, place = task.graph.adjacency, task.place.astype(np.int32)
+    # A message has the weight that its sender knows; in graphs of d2 both ends know the same.
+    distances = from_other_ends(around.indptr, around.indices, around.distances)
+    local = np.empty(len(score), dtype=np.int32)
+    opened = np.flatnonzero(open_)
+    by_part = opened[np.argsort(parts[opened], kind="stable")]
+    for rows in np.split(by_part, np.flatnonzero(np.diff(parts[by_part])) + 1):
+        if not len(rows):
+            continue
+        edges = around.edges_of(rows)
+        degrees = around.indptr[rows + 1] - around.indptr[rows]
+        there = open_[around.indices[edges]]
+        ends = (
+            np.concatenate([[0], np.cumsum(there)])[np.cumsum(degrees)] if len(edges) else degrees
+        )
+        edges = edges[there]
+        mine = np.zeros(len(score), dtype=np.bool_)
+        mine[around.indices[edges]] = True
+        mine[rows] = False
+        beside = np.flatnonzero(mine)
+        both = np.concatenate([rows, beside])
+        local[both] = np.arange(len(both), dtype=np.int32)
+        yield Part(
+            rows,
+            beside,
+            np.concatenate([[0], ends]).astype(np.int64),
+            local[around.indices[edges]],
+            task.weigh(distances[edges]),
+            score[rows],
+            place[both],
+            task.groups.codes[rows],
+        )
+
+
+def advance(
+    part: Part,
+    value: NDArray[np.float64],
+    state: NDArray[np.uint8],
+    least: NDArray[np.float64],
+    last: NDArray[np.int32],
+) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+    """Decide the rows of a part that can be decided without a look at other parts.
+
+    Parameters
+    ----------
+    part : Part
+    value, state : float64 and uint8 arrays, shape (m + h,)
+        Of its rows and those around; see `Neighborhood`.
+    least, last : float64 and int32 arrays, one a group
+        The bound of each group; rows behind it stay open.
+
+    Returns
+    -------
+    decided : int64 array
+        Places in ``part.rows``.
+    value : float64 array, shape (m,)
+        Scores of rows that are decided, bounds of open ones.
+    """
+    value, state, m = np.array(value), np.array(state), len(part.rows)
+    ours = Neighborhood(
+        part.indptr, part.indices, part.weights, part.start, part.place, value, state
+    )
+    ours.catch_up()
+    rows = np.flatnonzero((state[:m] == OPEN) & (value[:m] >= least[part.group]))
+    rows = rows[np.argsort(-value[rows])]
+    decided = ours.decide(rows.astype(np.int32), part.group, least, last)
+    return decided, value[:m]
+
+
+class _Progress:
+    """What all parts together know: a value and a state for every row, and the room of groups."""
+
+    def __init__(
+        self,
+        task: Task,
+        score: NDArray[np.float64],
+        open_: NDArray[np.bool_],
+        left: NDArray[np.int64],
+        signed: bool,
+    ) -> None:
+        self.value = score.copy()
+        self.state = np.where(open_, OPEN, OUT)
+        self.place, self.group, self.left = task.place.astype(np.int32), task.groups.codes, left
+        self.signed = signed
+        rows = np.flatnonzero(open_)
+        by_group = rows[np.argsort(self.group[rows], kind="stable")]
+        sizes = np.bincount(self.group[rows], minlength=len(left))
+        self.members = np.split(by_group, np.cumsum(sizes)[:-1])
+        self._close_full(range(len(left)))
+
+    def count(self, picked: Picked) -> None:
+        """Let decided rows count."""
+        self.value[picked.rows] = picked.values
+        self.state[picked.rows] = FRESH
+        taken = np.bincount(self.group[picked.rows], minlength=len(self.left))
+        self.left -= taken
+        self._close_full(np.flatnonzero(taken).tolist())
+
+    def _close_full(self, groups: "range | list[int]") -> None:
+        for g in groups:
+            if not self.left[g]:
+                rows = self.members[g]
+                self.state[rows[self.state[rows] == OPEN]] = OUT
+
+    def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
+        """Return score and place of the last row of each group that is surely picked if reached."""
+        least = np.full(len(self.left), 0.0 if self.signed else -np.inf)
+        last = np.full(len(self.left), LAST_PLACE, dtype=np.int32)
+        for g in np.flatnonzero(self.left).tolist():
+            self.members[g] = rows = self.members[g][self.state[self.members[g]] == OPEN]
+            behind = len(rows) - int(self.left[g])
+            if behind > 0:
+                values = self.value[rows]
+                bound = np.partition(values, behind)[behind]
+                if bound >= least[g]:
+                    equal = np.sort(self.place[rows[values == bound]])
+                    least[g] = bound
+                    last[g] = equal[self.left[g] - np.count_nonzero(values > bound) - 1]
+        return least, last
+
+
+def pick_in_rounds(
+    task: Task,
+    score: NDArray[np.float64],
+    clamped: bool,
+    rounds: Rounds,
+    *,
+    finish: Finish,
+    on_progress: Progress = no_progress,
+) -> Picked:
+    """Pick as the loop "argmax, subtract, repeat" does, to the bit; see above.
+
+    Parameters
+    ----------
+    task : Task
+        Over n rows.
+    score : float64 array, shape (n,)
+        After the forward pass.
+    clamped : bool
+        Whether negative picks send nothing, or raise their neighbours.
+    rounds : Rounds
+    finish : callable
+        The loop, for what is signed and below 0.
+    on_progress : callable
+        Called with ("selecting", rows decided, budget) after every round.
+
+    Returns
+    -------
+    Picked
+        In pick order.
+    """
+    first, score, open_ = _pick_included(task, score, clamped)
+    left = np.array(task.budgets, dtype=np.int64)
+    left -= np.bincount(task.groups.codes[first.rows], minlength=len(left))
+    budget = len(first.rows) + int(left.sum())
+    now = _Progress(task, score, open_, left, not clamped)
+    sent = [
+        (part.rows, np.concatenate([part.rows, part.around]), rounds.executor.put(part))
+        for part in cut_parts(task, score, open_, rounds.parts)
+    ]
+    decided = [rounds.known]
+    now.count(rounds.known)
+    while now.left.any():
+        least, last = now.bounds()
+        up_to_date = not (now.state == FRESH).any()
+        results = rounds.executor.gather(
+            [
+                rounds.executor.submit(advance, held, now.value[both], now.state[both], least, last)
+                for _, both, held in sent
+            ]
+        )
+        now.state[now.state == FRESH] = SETTLED
+        found = []
+        for (rows, _, _), (places, value) in zip(sent, results, strict=True):
+            now.value[rows] = value
+            found.append(Picked(rows[places], value[places]))
+        picked = _joined(found)
+        if len(picked.rows):
+            rounds.record(picked)
+            now.count(picked)
+            decided.append(picked)
+            on_progress("selecting", budget - int(now.left.sum()), budget)
+        elif up_to_date:
+            break
+    every = _joined(decided)
+    order = np.lexsort((now.place[every.rows], -every.values))
+    ranked = [first, Picked(every.rows[order], every.values[order])]
+    if now.left.any():  # all that is open is below 0, and messages are signed
+        rest = replace(
+            task,
+            candidate=now.state == OPEN,
+            included=np.empty(0, np.int64),
+            budgets=tuple(now.left.tolist()),
+        )
+        done = budget - int(now.left.sum())
+
+        def tell(phase: str, more: int, _: int) -> None:
+            on_progress(phase, done + more, budget)
+
+        ranked.append(finish(rest, now.value, clamped, tell))
+    return _joined(ranked)
+
+
+def _joined(parts: list[Picked]) -> Picked:
+    return Picked(
+        np.concatenate([part.rows for part in parts]),
+        np.concatenate([part.values for part in parts]),
+    )
+
+
+def _pick_included(
+    task: Task, score: NDArray[np.float64], clamped: bool
+) -> tuple[Picked, NDArray[np.float64], NDArray[np.bool_]]:
+    """Pick the included rows; return them, the scores that they leave, and which rows are open."""
+    if not len(task.included):
+        return Picked(task.included, np.empty(0)), score, task.candidate
+    around = task.graph.adjacency
+    picks = GreedyPicks(
+        around.indptr,
+        around.indices,
+        score,
+        task.order,
+        task.candidate.astype(np.uint8),
+        task.included,
+        task.groups.codes,
+        np.array(task.budgets, dtype=np.int64),
+        clamped,
+    )
+    rows = np.sort(task.included)
+    picks.weigh(rows, task.weigh(around.distances[around.edges_of(rows)]))
+    picks.advance(len(task.included))
+    count = len(task.included)
+    open_ = task.candidate.copy()
+    open_[rows] = False
+    left = np.empty_like(score)
+    left[task.order] = picks.by_place
+    return Picked(picks.rows[:count].copy(), picks.scores[:count].copy()), left, open_
