@@ -10,6 +10,7 @@ from typer.core import TyperCommand
 
 from d2cli import __version__
 from d2cli import options as opt
+from d2cli import options_engine as engines
 from d2cli.cli_artifacts import diff, explain
 from d2cli.cli_cache import cache
 from d2cli.cli_check import check
@@ -211,6 +212,10 @@ def select(
     show: opt.Show = None,
     summary: opt.Summary = False,
     cache_dir: opt.CacheDir = None,
+    engine: engines.Engine = engines.ENGINE,
+    address: engines.Address = None,
+    partitions: engines.Partitions = None,
+    store: engines.Store = None,
     max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
     json: opt.Json = False,
@@ -225,6 +230,7 @@ def select(
       d2 select scores.parquet --rate 0.9 --report report.md > keep.txt
       d2 select scores.parquet --rate 0.9 --previous old.parquet --max-changes 100 -o keep.parquet
       d2 select scores.parquet --keep +500 --include labelled.txt --order rank
+      d2 select scores.parquet --rate 0.9 --engine ray --address auto -o keep.parquet
     """
     from d2cli import commands
 
@@ -257,6 +263,7 @@ def select(
         show=show,
         targets=commands.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
+        engine=commands.engine_params(engine, address, partitions, store),
         setting=commands.Setting(None, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 

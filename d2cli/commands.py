@@ -55,6 +55,13 @@ class Setting:
                 )
 
 
+def engine_params(
+    engine: str, address: str | None, partitions: int | None, store: str | None
+) -> pipeline.EngineParams:
+    """Return where a stage runs; checks what goes together."""
+    return pipeline.EngineParams(engine=engine, address=address, partitions=partitions, store=store)
+
+
 def processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):

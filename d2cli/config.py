@@ -22,7 +22,19 @@ PREFIX = "D2_"
 ELSEWHERE = ("D2_CACHE_DIR", WHICH)  # read where they are needed
 OWN_TABLE = re.compile(rb"^[ \t]*\[+[ \t]*[\"']?tool[\"']?[ \t]*\.[ \t]*[\"']?d2\b", re.MULTILINE)
 EXPECTED = {"flag": "true or false", "whole": "a whole number", "number": "a number"}
-UNTOLD = ("cache_dir", "threads", "max_memory", "force", "json", "verbose", "quiet")  # same results
+UNTOLD = (
+    "cache_dir",
+    "engine",
+    "address",
+    "partitions",
+    "store",
+    "threads",
+    "max_memory",
+    "force",
+    "json",
+    "verbose",
+    "quiet",
+)  # same results
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from d2cli.files.sources import STDIN, native_file, read_stdin
 from d2cli.files.tables import check_row_count
 from d2cli.files.unpacking import unpacking
 
-Kind = Literal["graph", "difficulty", "scores", "selection", "checkpoint"]
+Kind = Literal["graph", "difficulty", "scores", "selection", "checkpoint", "part"]
 
 META = b"d2"  # the key of the metadata
 MAKERS = {
@@ -27,6 +27,7 @@ MAKERS = {
     "scores": "d2 score",
     "selection": "d2 select",
     "checkpoint": "d2 stream",
+    "part": "d2 select --partitions",
 }
 
 # The columns that are read and that a digest covers, in this order; a file may hold others too.
@@ -45,6 +46,7 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "row", "id", "rank", "difficulty", "score", "score_at_pick", "value", "vector", "near",
         "met", "sum", "windows",
     ),
+    "part": ("row", "score_at_pick", "received"),
 }  # fmt: skip
 
 

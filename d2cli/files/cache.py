@@ -16,7 +16,7 @@ from d2cli.files.artifacts import Artifact, peek_artifact, read_artifact
 from d2cli.files.remote import Place
 
 ENVIRONMENT = "D2_CACHE_DIR"
-ENTRY = re.compile(r"(graph|scores|selection)-[0-9a-f]{40}\.parquet")
+ENTRY = re.compile(r"(graph|scores|selection|part)-[0-9a-f]{40}\.parquet")
 
 
 def cache_folder(given: str | None) -> Path:

@@ -24,9 +24,9 @@ try:
 except ImportError:  # pragma: no cover - not on this platform: nothing is known to be left over
     fcntl = None  # type: ignore[assignment]
 
-EntryKind = Literal["graph", "scores", "selection", "index", "cell", "leftover"]
+EntryKind = Literal["graph", "scores", "selection", "index", "part", "cell", "leftover"]
 
-ARTIFACT = re.compile(r"(graph|scores|selection)-([0-9a-f]{40})\.parquet")
+ARTIFACT = re.compile(r"(graph|scores|selection|part)-([0-9a-f]{40})\.parquet")
 INDEX = re.compile(r"index-([0-9a-f]{40})\.parquet")
 CELL = re.compile(r"cell-([0-9a-f]{40})\.json")
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}" + re.escape(SUFFIX))
@@ -40,9 +40,9 @@ class Entry:
     Attributes
     ----------
     path : Path
-    kind : {"graph", "scores", "selection", "index", "cell", "leftover"}
-        Results of stages, what `d2 update` keeps of graphs, cells of a comparison, and what a run
-        that was killed left behind.
+    kind : {"graph", "scores", "selection", "index", "part", "cell", "leftover"}
+        Results of stages, what `d2 update` keeps of graphs, parts of a result that a run has still
+        to finish, cells of a comparison, and what a run that was killed left behind.
     key : str
         Beginning of the key, as far as the name has it; empty for what was left behind.
     size : int
@@ -130,6 +130,7 @@ def _describe(path: Path) -> tuple[int | None, str]:
                 f"{made['method']}, "
                 + (f"keep {made['keep']:,}" if made["rate"] is None else f"rate {made['rate']:g}")
             ),
+            "part": lambda: f"of {made['of'][:12]}",
         }[found.meta["kind"]]()
     except (KeyError, TypeError, ValueError):
         what = ""

@@ -7,6 +7,7 @@ if TYPE_CHECKING:
     from d2cli.pipeline.ablation import run_ablation
     from d2cli.pipeline.compare import CompareParams, run_compare
     from d2cli.pipeline.difficulty import run_dynamics, run_neighborhood, run_prototypes
+    from d2cli.pipeline.engine import EngineParams
     from d2cli.pipeline.graph import plan_run_graph, run_graph
     from d2cli.pipeline.prune import plan_run_prune, run_prune
     from d2cli.pipeline.run import Run
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 __all__ = [
     "CompareParams",
+    "EngineParams",
     "Run",
     "Selected",
     "Streamed",
@@ -39,6 +41,7 @@ __all__ = [
 
 _MODULES = {
     "CompareParams": "compare",
+    "EngineParams": "engine",
     "Selected": "selection",
     "Streamed": "stream",
     "plan_run_graph": "graph",

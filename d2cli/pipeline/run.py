@@ -63,6 +63,10 @@ class Run:
         Tell the plan, and what every stage took.
     room : Room
         Where vectors live; does not change results.
+    told : dict
+        What the stage that runs says of how it ran, see `d2cli.pipeline.engine`.
+    afterwards : list of callable
+        Called once the result of the stage that runs is where it belongs.
     """
 
     n_threads: int = 1
@@ -73,6 +77,8 @@ class Run:
     stages: list[dict[str, Any]] = field(default_factory=list)
     verbose: bool = False
     room: Room = IN_MEMORY
+    told: dict[str, Any] = field(default_factory=dict)
+    afterwards: list[Callable[[], None]] = field(default_factory=list)
 
     def inputs(self, *refs: str | Place | None) -> list[Place]:
         """Return every file this run reads: those opened, and artifacts named by ``refs``."""
@@ -100,6 +106,7 @@ def run_stage(
     """
     start = time.perf_counter()
     status, artifact = COMPUTED, None
+    run.told.clear()
     if place is not None and not run.force:
         artifact, damage = cache.find(place, kind, key)
         if damage:
@@ -115,11 +122,16 @@ def run_stage(
         artifact = replace(make(), graph_path=graph_path, sources=sources)
         if place is not None:
             artifact = _put(run, place, artifact, in_cache)
+        while run.afterwards:
+            run.afterwards.pop()()
     done = {
         "stage": {"scores": "score", "selection": "select"}.get(kind, kind),
         "status": status,
         "seconds": round(time.perf_counter() - start, 3),
         "peak_memory_bytes": peak_memory(),
+        "engine": "local",
+        "tasks": 1 if status == COMPUTED else 0,
+        **run.told,
     }
     run.stages.append(done)
     if run.verbose:

@@ -32,8 +32,10 @@ from d2cli.files.stages import (
     selection_table,
 )
 from d2cli.params import AUTO, ScoreParams, SelectParams
+from d2cli.pipeline.engine import LOCAL, EngineParams
 from d2cli.pipeline.growth import figures_beside_previous, find_previous, keep_beside
 from d2cli.pipeline.pictures import draw
+from d2cli.pipeline.rounds import check_engine, make_in_rounds
 from d2cli.pipeline.run import (
     COMPUTED,
     STAGE_VERSIONS,
@@ -45,6 +47,7 @@ from d2cli.pipeline.run import (
 from d2cli.pipeline.targets import Targets
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.report import summarize
+from d2cli.stages.rounds import Rounds
 from d2cli.stages.selection import Selection, Wishes, may_be_kept, select_coreset
 
 
@@ -109,7 +112,12 @@ class Pick:
         """What the selection depends on."""
         return stage_key("selection", STAGE_VERSIONS["selection"], asdict(self.params), self.inputs)
 
-    def select(self, params: SelectParams, on_progress: Progress = no_progress) -> Selection:
+    def select(
+        self,
+        params: SelectParams,
+        on_progress: Progress = no_progress,
+        rounds: Rounds | None = None,
+    ) -> Selection:
         """Select with some parameters."""
         return select_coreset(
             graph_of(self.graph),
@@ -118,12 +126,14 @@ class Pick:
             groups=self.group.groups if self.group else None,
             wishes=self.wishes,
             previous=self.previous.rows if self.previous else None,
+            rounds=rounds,
             on_progress=on_progress,
         )
 
-    def make(self, on_progress: Progress = no_progress) -> Artifact:
+    def make(self, on_progress: Progress = no_progress, rounds: Rounds | None = None) -> Artifact:
         """Select and seal."""
-        scores, selection = scores_of(self.scores), self.select(self.params, on_progress)
+        scores = scores_of(self.scores)
+        selection = self.select(self.params, on_progress, rounds)
         labels = self.group.values if self.group else None
         artifact = seal(
             "selection",
@@ -184,6 +194,7 @@ def run_select(
     show: str | None = None,
     targets: Targets,
     cache_dir: str | None = None,
+    engine: EngineParams = LOCAL,
 ) -> Selected:
     """Pick rows by their scores and publish the selection.
 
@@ -215,6 +226,8 @@ def run_select(
         Where the result goes.
     cache_dir : str, optional
         Where the selection is kept for outputs that carry no key.
+    engine : EngineParams
+        Where rows are picked; does not change which.
     """
     targets.check()
     check_show(show, targets)
@@ -230,6 +243,7 @@ def run_select(
         given = settings_for_select(run, settings, given, preset, graph, scores)
     params = _inherit(scores, given, preset)
     params.budget(scores.table.num_rows)  # refuse an impossible budget before any work
+    check_engine(engine, params, scores.table.num_rows)
     pick = Pick(
         graph,
         scores,
@@ -243,7 +257,10 @@ def run_select(
     if targets.file is not None:
         refuse_known_source(targets.file, (graph, scores))
     _note_other_rate(run, scores, params)
-    return finish(run, pick, targets, lambda: open_cache_folder(run, cache_dir))
+    make = None
+    if engine.in_parts:
+        make = partial(make_in_rounds, run, pick, engine, cache_dir)
+    return finish(run, pick, targets, lambda: open_cache_folder(run, cache_dir), make=make)
 
 
 def check_show(show: str | None, targets: Targets) -> None:
@@ -323,16 +340,15 @@ def finish(
     targets: Targets,
     open_cache: Callable[[], Path | None],
     read_vectors: Callable[[], NDArray[Any]] | None = None,
+    make: Callable[[], Artifact] | None = None,
 ) -> Selected:
     """Select, then write the rows and the report.
 
-    ``read_vectors`` returns the vectors (n, d) of all rows as they are stored, for a map of them.
+    ``read_vectors`` returns the vectors (n, d) of all rows as they are stored, for a map of them;
+    ``make`` selects in another way than `Pick.make`.
     """
     n = pick.scores.table.num_rows
-
-    def make() -> Artifact:
-        return pick.make(run.on_progress)
-
+    make = make or partial(pick.make, run.on_progress)
     if targets.suffix == ".parquet":
         artifact = run_stage(run, "selection", pick.key, targets.file, make)
     else:

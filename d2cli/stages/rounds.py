@@ -94,6 +94,20 @@ class Rounds:
         return cls(parts, executor or InProcess(), nothing)
 
 
+def check_partitions(n_samples: int, n_parts: int) -> None:
+    """Refuse more parts than rows, or none.
+
+    Raises
+    ------
+    ParameterError
+    """
+    if not 1 <= n_parts <= n_samples:
+        raise ParameterError(
+            f"partitions is {n_parts:,}, expected 1 to {n_samples:,}, the number of rows",
+            hint="lower --partitions",
+        )
+
+
 def even_parts(n_samples: int, n_parts: int) -> NDArray[np.int64]:
     """Divide rows into parts of consecutive rows whose sizes differ by at most one, (n,).
 
@@ -102,10 +116,7 @@ def even_parts(n_samples: int, n_parts: int) -> NDArray[np.int64]:
     ParameterError
         If there are fewer rows than parts.
     """
-    if not 1 <= n_parts <= n_samples:
-        raise ParameterError(
-            f"partitions is {n_parts:,}, expected 1 to {n_samples:,}, the number of rows"
-        )
+    check_partitions(n_samples, n_parts)
     return np.arange(n_samples, dtype=np.int64) * n_parts // n_samples
 
 

@@ -1,0 +1,42 @@
+"""Options of commands whose stages also run in parts."""
+
+from typing import Annotated, Literal
+
+import typer
+
+Engine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="local: this process. ray: tasks on a Ray cluster; needs 'd2cli[ray]'. The result is "
+        "the same.",
+    ),
+]
+Address = Annotated[
+    str | None,
+    typer.Option(
+        metavar="auto|ray://HOST:PORT|HOST:PORT",
+        help="Ray cluster; auto: the one of this machine. Left out: one is started here, and "
+        "stopped at the end.",
+        show_default=False,
+    ),
+]
+Partitions = Annotated[
+    int | None,
+    typer.Option(
+        help="Parts that the rows are divided into, a task each. Left out: one for each CPU of the "
+        "cluster, but at least 50,000 rows each; with --engine local, no parts.",
+        show_default=False,
+    ),
+]
+Store = Annotated[
+    str | None,
+    typer.Option(
+        metavar="FOLDER|ADDRESS",
+        help="Where results of tasks are kept until all are there, so that a run that was lost "
+        "goes on; a folder or s3://... Left out: the cache folder.",
+        show_default=False,
+    ),
+]
+
+ENGINE: Literal["local", "ray"] = "local"

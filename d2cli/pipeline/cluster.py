@@ -1,0 +1,214 @@
+"""Tasks on a Ray cluster; the only importer of Ray.
+
+A task that is lost with its worker or its node is begun again; what all tasks share stays with the
+process that began them.
+"""
+
+import contextlib
+import logging
+import os
+import signal
+import socket
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import d2cli
+from d2cli.errors import ParameterError, ResourceError
+from d2cli.stages.executor import Handle
+
+ATTEMPTS = 4  # of a task, before its loss is no accident
+CONNECT_SECONDS = 5.0
+
+
+def _import_ray() -> Any:  # noqa: ANN401
+    # What Ray counts and reports is the user's to switch on.
+    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            import ray
+            import ray.exceptions
+    except ImportError as error:
+        raise ParameterError(
+            f"--engine ray needs Ray, which cannot be imported: {error}",
+            hint="pip install 'd2cli[ray]', here and on all nodes",
+        ) from error
+    return ray
+
+
+@dataclass(eq=False)
+class _Task:
+    """A task that runs somewhere, and all that it takes to begin it again."""
+
+    function: Callable[..., Any]
+    arguments: tuple[Any, ...]
+    reference: Any
+    attempts: int = 1
+
+
+class RayExecutor:
+    """Runs tasks on the cluster that Ray is connected to.
+
+    Attributes
+    ----------
+    retries : int
+        Tasks that were begun again because their worker or node was lost.
+    """
+
+    def __init__(self, ray: Any) -> None:  # noqa: ANN401
+        self._ray = ray
+        self._remote: dict[Callable[..., Any], Any] = {}
+        self.retries = 0
+
+    def put(self, value: Any) -> Handle:  # noqa: ANN401
+        """Put a value into the object store; arrays of it are read there without a copy."""
+        with self._answering():
+            return self._ray.put(value)
+
+    def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
+        """Begin a task."""
+        return _Task(function, arguments, self._begin(function, arguments))
+
+    def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
+        """Yield the results of tasks in their order.
+
+        Raises
+        ------
+        ResourceError
+            If a task is lost again and again, or the cluster is.
+        """
+        for task in tasks:
+            yield self._result(task)
+
+    def _begin(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
+        with self._answering():
+            if function not in self._remote:
+                # Lost tasks are begun again here, where they are counted.
+                self._remote[function] = self._ray.remote(max_retries=0)(function)
+            return self._remote[function].remote(*arguments)
+
+    def _result(self, task: _Task) -> Any:  # noqa: ANN401
+        errors = self._ray.exceptions
+        while True:
+            try:
+                with self._answering():
+                    return self._ray.get(task.reference)
+            except errors.RayTaskError as error:
+                raise error.as_instanceof_cause() from None
+            except errors.RayError as error:
+                if task.attempts == ATTEMPTS:
+                    reason = (str(error).splitlines() or [type(error).__name__])[0]
+                    raise ResourceError(
+                        f"a task was lost {ATTEMPTS} times with its worker or node: {reason}",
+                        hint="look at the memory of the nodes, or use more --partitions; the next "
+                        "run goes on where this one ended",
+                    ) from error
+            task.attempts += 1
+            self.retries += 1
+            task.reference = self._begin(task.function, task.arguments)
+
+    @contextlib.contextmanager
+    def _answering(self) -> Iterator[None]:
+        try:
+            yield
+        except (ConnectionError, self._ray.exceptions.RaySystemError) as error:
+            raise ResourceError(
+                "the Ray cluster does not answer any more",
+                hint="the next run goes on where this one ended",
+            ) from error
+
+    @property
+    def processors(self) -> int:
+        """CPUs of all nodes, at least 1."""
+        return max(int(self._ray.cluster_resources().get("CPU", 1)), 1)
+
+
+@contextlib.contextmanager
+def on_cluster(address: str | None, n_threads: int) -> Iterator[RayExecutor]:
+    """Connect to a cluster, or start one on this machine, and leave or stop it at the end.
+
+    Parameters
+    ----------
+    address : str, optional
+        "auto", ``ray://host:port`` or ``host:port``. Left out, a cluster is started.
+    n_threads : int
+        CPUs of a cluster that is started.
+
+    Raises
+    ------
+    ParameterError
+        Without Ray, or if the cluster has another version of d2.
+    ResourceError
+        If the cluster cannot be reached or started.
+    """
+    ray = _import_ray()
+    if address not in (None, "auto"):
+        _check_reachable(str(address))
+    logging.getLogger("ray").setLevel(logging.CRITICAL)
+    handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            more = (
+                {} if address is not None else {"num_cpus": n_threads, "include_dashboard": False}
+            )
+            ray.init(
+                address=address or "local",
+                log_to_driver=False,
+                configure_logging=False,
+                logging_level=logging.CRITICAL,
+                **more,
+            )
+    except (ConnectionError, RuntimeError, ValueError, OSError, AssertionError) as error:
+        what = "no Ray cluster can be started" if address is None else "no Ray cluster answers"
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        raise ResourceError(
+            f"{address or 'this machine'}: {what}: {reason}",
+            hint="see `ray status`, or leave out --address for a cluster on this machine",
+        ) from error
+    finally:
+        # Ray takes SIGTERM for itself; it is the command's to answer.
+        with contextlib.suppress(ValueError):  # on another thread, where none was taken
+            for number, handler in handlers.items():
+                signal.signal(number, handler)
+    try:
+        executor = RayExecutor(ray)
+        _check_version(executor)
+        yield executor
+    finally:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            ray.shutdown()
+
+
+def _check_reachable(address: str) -> None:
+    """Ask for a connection, since Ray waits for minutes where there is nobody."""
+    host, _, port = address.removeprefix("ray://").rpartition(":")
+    if not host or not port.isdecimal() or int(port) > 65535:
+        raise ParameterError(f"address is '{address}', expected auto, ray://host:port or host:port")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), CONNECT_SECONDS).close()
+    except OSError as error:
+        raise ResourceError(
+            f"{address}: no Ray cluster answers: {error.strerror or error}",
+            hint="see `ray status`, or leave out --address for a cluster on this machine",
+        ) from error
+
+
+def _version() -> str:
+    return d2cli.__version__
+
+
+def _check_version(executor: RayExecutor) -> None:
+    """Refuse a cluster whose workers have no d2, or another one."""
+    hint = "install the same version of d2 on all nodes"
+    try:
+        (found,) = executor.gather([executor.submit(_version)])
+    except ImportError as error:
+        raise ParameterError(f"the cluster's workers have no d2: {error}", hint=hint) from error
+    if found != d2cli.__version__:
+        raise ParameterError(
+            f"the cluster's workers have d2 {found}, this is {d2cli.__version__}", hint=hint
+        )

@@ -1,0 +1,216 @@
+"""Stages as tasks on a Ray cluster of two nodes in this machine: same bytes, whatever is lost."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+import warnings
+from contextlib import contextmanager
+
+import numpy as np
+import pytest
+
+from d2cli.errors import ResourceError
+from d2cli.pipeline.cluster import RayExecutor, on_cluster
+from d2cli.stages.rounds import Rounds
+
+NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+
+
+@contextmanager
+def unwarned():
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        yield
+
+
+@pytest.fixture(scope="session")
+def cluster():
+    """Two nodes."""
+    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
+    with unwarned():
+        from ray.cluster_utils import Cluster
+
+        cluster = Cluster(initialize_head=True, head_node_args=NODE)
+        cluster.add_node(**NODE)
+    yield cluster
+    with unwarned():
+        cluster.shutdown()
+
+
+@pytest.fixture(scope="module")
+def made(tmp_path_factory):
+    """A folder with a graph, its difficulty, scores and the rows that the loop keeps."""
+    folder = tmp_path_factory.mktemp("made")
+    rng = np.random.default_rng(3)
+    np.save(folder / "v.npy", rng.normal(size=(600, 3)).astype(np.float32))
+    np.save(folder / "aum.npy", rng.random(600))
+    run(folder, "graph", "v.npy", "-k", "6", "-o", "g.parquet")
+    aum = ("--difficulty", "aum.npy", "--harder", "low", "--rate", "0.5", "--rounds", "2")
+    run(folder, "score", "g.parquet", *aum, "-o", "s.parquet")
+    run(folder, "select", "s.parquet", "--rate", "0.5", "-o", "keep.parquet")
+    return folder
+
+
+def command(*arguments):
+    return [sys.executable, "-m", "d2cli", *map(str, arguments)]
+
+
+def run(folder, *arguments):
+    done = subprocess.run(command(*arguments), cwd=folder, capture_output=True, check=False)
+    assert done.returncode == 0, done.stderr.decode()
+
+
+def stage_of(path):
+    (stage,) = json.loads(path.read_text())["stages"]
+    return stage
+
+
+def select(made, cluster, tmp_path, d2, *more):
+    """Select on the cluster; return the stage of the report."""
+    output, report = tmp_path / "keep.parquet", tmp_path / "report.json"
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", output, "--report", report)
+    code, _, err = d2(*line, "--engine", "ray", "--address", cluster.address, *more)
+    assert code == 0, err
+    assert output.read_bytes() == (made / "keep.parquet").read_bytes()
+    return stage_of(report)
+
+
+def test_a_cluster_selects_the_same_bytes(made, cluster, tmp_path, d2):
+    stage = select(made, cluster, tmp_path, d2, "--partitions", 3)
+    assert stage["engine"] == "ray"
+    assert stage["partitions"] == 3
+    assert stage["tasks"] == 3 * stage["tasks"] // 3 >= 3 * stage["rounds"] > 3
+    assert stage["retries"] == 0
+    assert stage["bytes_moved"] > 600 * 8
+
+
+def add(a, b):
+    return a + b
+
+
+def node_of():
+    import ray
+
+    return ray.get_runtime_context().get_node_id()
+
+
+def die_once(marker, function, *arguments):
+    """End the worker the first time, run the task the second."""
+    try:
+        os.close(os.open(marker, os.O_CREAT | os.O_EXCL))
+    except FileExistsError:
+        return function(*arguments)
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def always_die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+
+def fail():
+    raise ZeroDivisionError("a bug of ours")
+
+
+def test_tasks_are_retried_and_failures_are_told_apart(cluster, tmp_path):
+    with on_cluster(cluster.address, 1) as executor:
+        held = executor.put(np.arange(3))
+        tasks = [executor.submit(add, held, number) for number in range(3)]
+        assert [result.tolist() for result in executor.gather(tasks)] == [
+            [0, 1, 2],
+            [1, 2, 3],
+            [2, 3, 4],
+        ]
+        assert executor.processors >= 2
+        assert executor.retries == 0
+
+        lost = executor.submit(die_once, str(tmp_path / "died"), add, 1, 2)
+        assert list(executor.gather([lost])) == [3]
+        assert executor.retries == 1
+
+        with pytest.raises(ZeroDivisionError, match="a bug of ours"):
+            list(executor.gather([executor.submit(fail)]))
+        with pytest.raises(ResourceError, match="a task was lost 4 times") as caught:
+            list(executor.gather([executor.submit(always_die)]))
+        assert "goes on where this one ended" in caught.value.hint
+
+
+def test_a_worker_that_dies_costs_one_task(made, cluster, tmp_path, d2, monkeypatch):
+    submit, tasks = RayExecutor.submit, []
+
+    def mined(self, function, *arguments):
+        tasks.append(function)
+        if len(tasks) == 6:  # in the second round or so
+            return submit(self, die_once, str(tmp_path / "died"), function, *arguments)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(RayExecutor, "submit", mined)
+    stage = select(made, cluster, tmp_path, d2, "--partitions", 3)
+    assert stage["retries"] == 1
+    assert (tmp_path / "died").exists()
+
+
+def test_a_node_that_dies_costs_its_tasks(made, cluster, tmp_path, d2, monkeypatch):
+    with unwarned():
+        node = cluster.add_node(**NODE)
+    begin, rounds = Rounds.__init__, []
+
+    def mined(self, parts, executor, known, record):
+        def record_and_kill(picked):
+            record(picked)
+            rounds.append(picked)
+            if len(rounds) == 2:
+                with unwarned():
+                    cluster.remove_node(node, allow_graceful=False)
+
+        begin(self, parts, executor, known, record_and_kill)
+
+    monkeypatch.setattr(Rounds, "__init__", mined)
+    stage = select(made, cluster, tmp_path, d2, "--partitions", 7)
+    assert stage["rounds"] == len(rounds) > 2
+
+
+def test_a_driver_that_dies_leaves_its_rounds(made, cluster, tmp_path, d2):
+    store = tmp_path / "store"
+    more = ("--partitions", 7, "--store", store)
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", tmp_path / "keep.parquet", *more)
+    driver = subprocess.Popen(
+        command(*line, "--engine", "ray", "--address", cluster.address), stderr=subprocess.PIPE
+    )
+    until = time.monotonic() + 60
+    while len(list(store.glob("part-*.parquet"))) < 2 and time.monotonic() < until:
+        time.sleep(0.005)
+    driver.kill()
+    driver.communicate()
+    left = len(list(store.glob("part-*.parquet")))
+    assert left >= 2
+    assert not (tmp_path / "keep.parquet").exists()
+
+    stage = select(made, cluster, tmp_path, d2, *more)
+
+    assert stage["rounds_found"] == left
+    assert stage["tasks"] < 7 * (stage["rounds"] + 2)
+    assert not list(store.glob("part-*.parquet"))
+
+
+def test_without_an_address_a_cluster_comes_and_goes(made, tmp_path):
+    output, report = tmp_path / "keep.parquet", tmp_path / "r.json"
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", output, "--report", report)
+    done = subprocess.run(
+        command(*line, "--engine", "ray", "--partitions", 2, "-q"),
+        capture_output=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, b"", b"")
+    assert output.read_bytes() == (made / "keep.parquet").read_bytes()
+    assert stage_of(report)["engine"] == "ray"
+
+
+def test_another_version_on_the_cluster_is_refused(made, cluster, d2, monkeypatch):
+    monkeypatch.setattr("d2cli.__version__", "9.9")
+    line = ("select", made / "s.parquet", "--rate", 0.5, "--engine", "ray")
+    code, _, err = d2(*line, "--address", cluster.address)
+    assert code == 2
+    assert "the cluster's workers have d2 0.1.0, this is 9.9" in err

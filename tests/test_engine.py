@@ -1,0 +1,225 @@
+"""``--engine``, ``--partitions`` and ``--store`` without a cluster; `test_cluster` has one."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+from d2cli.cli import app
+from d2cli.files.artifacts import read_artifact
+from d2cli.stages.methods import Picked
+from d2cli.stages.rounds import Rounds
+
+
+@pytest.fixture
+def made(tmp_path, d2):
+    """A folder with a graph and scores of 300 rows in three groups."""
+    rng = np.random.default_rng(5)
+    np.save(tmp_path / "v.npy", rng.normal(size=(300, 4)).astype(np.float32))
+    np.save(tmp_path / "aum.npy", rng.random(300))
+    np.save(tmp_path / "group.npy", rng.integers(0, 3, 300))
+    (tmp_path / "in.txt").write_text("7\n250\n")
+    (tmp_path / "out.txt").write_text("11\n12\n")
+    graph, scores = tmp_path / "g.parquet", tmp_path / "s.parquet"
+    assert d2("graph", tmp_path / "v.npy", "-k", 5, "-o", graph)[0] == 0
+    aum = ("--difficulty", tmp_path / "aum.npy", "--harder", "low")
+    assert d2("score", graph, *aum, "--rate", 0.5, "-o", scores)[0] == 0
+    return tmp_path
+
+
+def parts_in(folder):
+    return sorted(folder.glob("part-*.parquet"))
+
+
+class Lost(Exception):
+    """The process ends here."""
+
+
+@pytest.fixture
+def lose(monkeypatch):
+    """End the run after so many rounds are kept; with None, never."""
+    record = Rounds.__init__
+
+    def after(count):
+        def begin(self, parts, executor, known, keep=None):
+            made = []
+
+            def keep_or_end(picked: Picked):
+                if len(made) == count:
+                    raise Lost
+                made.append(keep(picked))
+
+            record(self, parts, executor, known, keep_or_end)
+
+        monkeypatch.setattr(Rounds, "__init__", begin if count is not None else record)
+
+    return after
+
+
+def test_partitions_do_not_change_a_byte(made, d2):
+    more = ("--group", made / "group.npy", "--include", made / "in.txt")
+    more += ("--exclude", made / "out.txt", "--rate", 0.5)
+    written = []
+    for n_parts in (None, 1, 2, 3, 7, 300):
+        output = made / f"keep-{n_parts}.parquet"
+        parted = () if n_parts is None else ("--partitions", n_parts)
+        code, _, err = d2("select", made / "s.parquet", *more, *parted, "-o", output)
+        assert code == 0, err
+        written.append(output.read_bytes())
+    assert len(set(written)) == 1
+
+
+def test_the_report_names_the_engine_and_its_tasks(made, own_cache, d2):
+    output, report = made / "keep.parquet", made / "report.json"
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", output, "--report", report)
+    assert d2(*line)[0] == 0
+    (stage,) = json.loads(report.read_text())["stages"]
+    assert (stage["engine"], stage["tasks"]) == ("local", 1)
+
+    assert d2(*line, "--partitions", 3, "--force")[0] == 0
+    (stage,) = json.loads(report.read_text())["stages"]
+    assert stage["engine"] == "local"
+    assert stage["partitions"] == 3
+    assert stage["rounds"] > 1
+    assert stage["tasks"] % 3 == 0
+    assert stage["tasks"] >= 3 * stage["rounds"]
+    assert stage["rounds_found"] == stage["retries"] == stage["bytes_moved"] == 0
+    assert not parts_in(own_cache)
+
+    report.unlink()
+    assert d2(*line, "--partitions", 3)[0] == 0
+    (stage,) = json.loads(report.read_text())["stages"]
+    assert (stage["status"], stage["tasks"]) == ("up to date", 0)
+
+
+@pytest.mark.parametrize("where", ["cache", "store"])
+def test_a_lost_run_goes_on_after_its_last_round(made, own_cache, d2, lose, where):
+    store = made / "deep" / "store"
+    given = ("--store", store) if where == "store" else ()
+    folder = store if where == "store" else own_cache
+    line = ("select", made / "s.parquet", "--rate", 0.5, *given)
+    assert d2("select", made / "s.parquet", "--rate", 0.5, "-o", made / "one.parquet")[0] == 0
+
+    lose(2)
+    with pytest.raises(Lost):
+        app([str(a) for a in (*line, "--partitions", 3, "-o", made / "x.parquet")])
+    assert len(parts_in(folder)) == 2
+    assert not (made / "x.parquet").exists()
+    rows = sum(read_artifact(part, "part").table.num_rows for part in parts_in(folder))
+
+    lose(None)
+    report = made / "r.json"
+    more = ("--partitions", 4, "-o", made / "x.parquet", "--report", report)
+    code, _, err = d2(*line, *more)
+    assert code == 0, err
+    assert f"going on after 2 rounds, {rows} rows" in err
+    (stage,) = json.loads(report.read_text())["stages"]
+    assert stage["rounds_found"] == 2
+    assert (made / "x.parquet").read_bytes() == (made / "one.parquet").read_bytes()
+    assert not parts_in(folder)
+
+
+def test_rounds_of_another_division_are_not_mixed_in(made, own_cache, d2, lose):
+    """The second round of one run must not follow the first of another."""
+    line = ["select", str(made / "s.parquet"), "--rate", "0.5", "-o", str(made / "x.parquet")]
+    for n_parts, rounds in ((2, 3), (7, 1)):
+        lose(rounds)
+        with pytest.raises(Lost):
+            app([*line, "--partitions", str(n_parts), "--force"])
+    kept = len(parts_in(own_cache))
+    lose(None)
+    code, _, err = d2(*line, "--partitions", 2)
+    assert code == 0, err
+    assert "going on after 1 rounds" in err
+    assert kept == 3  # the first of both has one name, the others follow the one that is gone
+    one = made / "one.parquet"
+    assert d2("select", made / "s.parquet", "--rate", 0.5, "-o", one)[0] == 0
+    assert one.read_bytes() == (made / "x.parquet").read_bytes()
+
+
+def test_a_damaged_part_is_made_again_with_a_warning(made, own_cache, d2, lose):
+    line = ["select", str(made / "s.parquet"), "--rate", "0.5", "-o", str(made / "x.parquet")]
+    lose(1)
+    with pytest.raises(Lost):
+        app([*line, "--partitions", "2"])
+    (part,) = parts_in(own_cache)
+    data = bytearray(part.read_bytes())
+    data[len(data) // 3] ^= 1
+    part.write_bytes(data)
+
+    lose(None)
+    code, _, err = d2(*line, "--partitions", 2)
+    assert code == 0, err
+    assert "making it again" in err
+    assert "going on" not in err
+
+
+def test_parts_that_were_left_are_listed_verified_and_cleared(made, own_cache, d2, lose):
+    lose(1)
+    with pytest.raises(Lost):
+        app(["select", str(made / "s.parquet"), "--rate", "0.5", "--partitions", "2"])
+    (part,) = parts_in(own_cache)
+    code, out, err = d2("cache", "ls", "--json")
+    assert code == 0, err
+    (entry,) = (e for e in json.loads(out)["entries"] if e["kind"] == "part")
+    assert entry["file"] == part.name
+    assert entry["what"].startswith("of ")
+    assert d2("cache", "ls")[0] == d2("cache", "verify")[0] == d2("cache", "clear")[0] == 0
+    assert not part.exists()
+
+
+def test_force_finds_nothing(made, d2, lose):
+    line = ["select", str(made / "s.parquet"), "--rate", "0.5", "-o", str(made / "x.parquet")]
+    lose(1)
+    with pytest.raises(Lost):
+        app([*line, "--partitions", "2"])
+    lose(None)
+    code, _, err = d2(*line, "--partitions", 2, "--force")
+    assert code == 0
+    assert "going on" not in err
+
+
+@pytest.mark.parametrize(
+    ("more", "code", "words"),
+    [
+        (("--engine", "spark"), 2, "spark"),
+        (("--partitions", 0), 2, "partitions is 0, expected at least 1"),
+        (("--partitions", 301), 2, "partitions is 301, expected 1 to 300, the number of rows"),
+        (("--address", "auto"), 2, "--address is only used by --engine ray"),
+        (("--store", "there"), 2, "--store is only used where a stage runs in parts"),
+        (("--partitions", 2, "--method", "random"), 2, "--method random does not run in parts"),
+        (("--partitions", 2, "--store", "s.parquet"), 2, "s.parquet: cannot be a store"),
+        (("--engine", "ray", "--address", "there"), 2, "address is 'there', expected auto"),
+        (("--engine", "ray", "--address", "ray://localhost:1"), 5, "no Ray cluster answers"),
+    ],
+)
+def test_bad_use_is_one_line_and_a_hint(made, d2, monkeypatch, more, code, words):
+    monkeypatch.chdir(made)
+    found, out, err = d2("select", "s.parquet", "--rate", 0.5, "-o", "x.parquet", *more)
+    assert found == code, err
+    assert words in err
+    assert len(err.splitlines()) == 2
+    assert err.splitlines()[1].startswith("hint: ")
+    assert not out
+    assert not (made / "x.parquet").exists()
+
+
+def test_without_ray_the_extra_is_named(made, d2, monkeypatch):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    code, _, err = d2("select", made / "s.parquet", "--rate", 0.5, "--engine", "ray")
+    assert code == 2
+    assert "--engine ray needs Ray" in err
+    assert "pip install 'd2cli[ray]'" in err
+
+
+def test_a_store_that_cannot_be_written_to_is_exit_5(made, d2, monkeypatch):
+    def full(*_, **__):
+        from d2cli.errors import ResourceError
+
+        raise ResourceError("there: cannot be written: No space left on device")
+
+    monkeypatch.setattr("d2cli.files.parts.write_artifact", full)
+    code, _, err = d2("select", made / "s.parquet", "--rate", 0.5, "--partitions", 2)
+    assert code == 5
+    assert "No space left" in err
