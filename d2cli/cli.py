@@ -137,6 +137,10 @@ def score(
     ties: opt.TiesOption = None,
     seed: opt.Seed = opt.SEED,
     output: opt.ArtifactOutput = "-",
+    engine: engines.Engine = engines.ENGINE,
+    address: engines.Address = None,
+    partitions: engines.Partitions = None,
+    store: engines.Store = None,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
@@ -175,6 +179,7 @@ def score(
         id_=id_,
         output=output,
         as_json=json,
+        engine=commands.engine_params(engine, address, partitions, store),
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 

@@ -5,16 +5,19 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 import warnings
 from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 import pytest
 
 from d2cli.errors import ResourceError
+from d2cli.files.artifacts import read_artifact
 from d2cli.pipeline.cluster import RayExecutor, on_cluster
-from d2cli.stages.rounds import Rounds
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
 
@@ -28,16 +31,18 @@ def unwarned():
 
 @pytest.fixture(scope="session")
 def cluster():
-    """Two nodes."""
-    os.environ["RAY_USAGE_STATS_ENABLED"] = "0"
-    with unwarned():
-        from ray.cluster_utils import Cluster
+    """Two nodes, whose workers find the tasks of this module too."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
+        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
+        with unwarned():
+            from ray.cluster_utils import Cluster
 
-        cluster = Cluster(initialize_head=True, head_node_args=NODE)
-        cluster.add_node(**NODE)
-    yield cluster
-    with unwarned():
-        cluster.shutdown()
+            cluster = Cluster(initialize_head=True, head_node_args=NODE)
+            cluster.add_node(**NODE)
+        yield cluster
+        with unwarned():
+            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")
@@ -50,6 +55,7 @@ def made(tmp_path_factory):
     run(folder, "graph", "v.npy", "-k", "6", "-o", "g.parquet")
     aum = ("--difficulty", "aum.npy", "--harder", "low", "--rate", "0.5", "--rounds", "2")
     run(folder, "score", "g.parquet", *aum, "-o", "s.parquet")
+    (folder / "score.txt").write_text("\n".join(aum))
     run(folder, "select", "s.parquet", "--rate", "0.5", "-o", "keep.parquet")
     return folder
 
@@ -82,19 +88,14 @@ def test_a_cluster_selects_the_same_bytes(made, cluster, tmp_path, d2):
     stage = select(made, cluster, tmp_path, d2, "--partitions", 3)
     assert stage["engine"] == "ray"
     assert stage["partitions"] == 3
-    assert stage["tasks"] == 3 * stage["tasks"] // 3 >= 3 * stage["rounds"] > 3
+    assert stage["tasks"] % 3 == 0
+    assert stage["tasks"] >= 3 * stage["rounds"] > 3
     assert stage["retries"] == 0
     assert stage["bytes_moved"] > 600 * 8
 
 
 def add(a, b):
     return a + b
-
-
-def node_of():
-    import ray
-
-    return ray.get_runtime_context().get_node_id()
 
 
 def die_once(marker, function, *arguments):
@@ -152,40 +153,107 @@ def test_a_worker_that_dies_costs_one_task(made, cluster, tmp_path, d2, monkeypa
     assert (tmp_path / "died").exists()
 
 
+def hold(folder, function, *arguments):
+    """Tell the node that the task is at, and wait until it may go on."""
+    import ray
+
+    place = Path(folder)
+    (place / ray.get_runtime_context().get_node_id()).touch()
+    until = time.monotonic() + 60
+    while not (place / "go").exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    return function(*arguments)
+
+
 def test_a_node_that_dies_costs_its_tasks(made, cluster, tmp_path, d2, monkeypatch):
     with unwarned():
         node = cluster.add_node(**NODE)
-    begin, rounds = Rounds.__init__, []
+    submit, tasks, place = RayExecutor.submit, [], tmp_path / "held"
+    place.mkdir()
 
-    def mined(self, parts, executor, known, record):
-        def record_and_kill(picked):
-            record(picked)
-            rounds.append(picked)
-            if len(rounds) == 2:
-                with unwarned():
-                    cluster.remove_node(node, allow_graceful=False)
+    def kill():
+        until = time.monotonic() + 60
+        while not (place / node.node_id).exists() and time.monotonic() < until:
+            time.sleep(0.02)
+        with unwarned():
+            cluster.remove_node(node, allow_graceful=False)
+        (place / "go").touch()
 
-        begin(self, parts, executor, known, record_and_kill)
+    killer = threading.Thread(target=kill)
 
-    monkeypatch.setattr(Rounds, "__init__", mined)
+    def mined(self, function, *arguments):
+        tasks.append(function)
+        if 8 < len(tasks) <= 15:  # those of the second round, more than there are CPUs elsewhere
+            if len(tasks) == 15:
+                killer.start()
+            return submit(self, hold, str(place), function, *arguments)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(RayExecutor, "submit", mined)
     stage = select(made, cluster, tmp_path, d2, "--partitions", 7)
-    assert stage["rounds"] == len(rounds) > 2
+    killer.join()
+    assert (place / node.node_id).exists()
+    assert stage["retries"] >= 1
+
+
+def score_line(made, *more):
+    aum = (made / "score.txt").read_text().split("\n")
+    aum[1] = str(made / "aum.npy")
+    return ("score", made / "g.parquet", *aum, *more)
+
+
+def test_a_cluster_scores_the_same_bytes_though_a_worker_dies(
+    made, cluster, tmp_path, d2, monkeypatch
+):
+    submit, tasks, output = RayExecutor.submit, [], tmp_path / "s.parquet"
+
+    def mined(self, function, *arguments):
+        tasks.append(function)
+        if len(tasks) == 5:
+            return submit(self, die_once, str(tmp_path / "died"), function, *arguments)
+        return submit(self, function, *arguments)
+
+    monkeypatch.setattr(RayExecutor, "submit", mined)
+    more = ("--engine", "ray", "--address", cluster.address, "--partitions", 3, "-v")
+    code, _, err = d2(*score_line(made, *more, "-o", output))
+    assert code == 0, err
+    assert "6 tasks (ray) for 3 partitions" in err
+    assert "1 retries" in err
+    scores, again = (read_artifact(path, "scores") for path in (made / "s.parquet", output))
+    assert scores.digest == again.digest
+
+
+def test_a_driver_that_dies_leaves_its_sums(made, cluster, tmp_path, d2):
+    store, output = tmp_path / "store", tmp_path / "s.parquet"
+    more = ("--engine", "ray", "--address", cluster.address, "--partitions", 20, "--store", store)
+    line = score_line(made, *more, "-o", output)
+    left = end_when(command(*line), store, 3)
+    code, _, err = d2(*line, "-v")
+    assert code == 0, err
+    assert f"{40 - left} tasks (ray) for 20 partitions" in err
+    scores, again = (read_artifact(path, "scores") for path in (made / "s.parquet", output))
+    assert scores.digest == again.digest
+
+
+def end_when(line, store, count):
+    """Kill a process once so many parts are in a store; return how many there are then."""
+    driver = subprocess.Popen(line, stderr=subprocess.PIPE)
+    until = time.monotonic() + 60
+    while len(list(store.glob("part-*.parquet"))) < count and time.monotonic() < until:
+        time.sleep(0.002)
+    driver.kill()
+    driver.communicate()
+    left = len(list(store.glob("part-*.parquet")))
+    assert left >= count
+    return left
 
 
 def test_a_driver_that_dies_leaves_its_rounds(made, cluster, tmp_path, d2):
     store = tmp_path / "store"
     more = ("--partitions", 7, "--store", store)
     line = ("select", made / "s.parquet", "--rate", 0.5, "-o", tmp_path / "keep.parquet", *more)
-    driver = subprocess.Popen(
-        command(*line, "--engine", "ray", "--address", cluster.address), stderr=subprocess.PIPE
-    )
-    until = time.monotonic() + 60
-    while len(list(store.glob("part-*.parquet"))) < 2 and time.monotonic() < until:
-        time.sleep(0.005)
-    driver.kill()
-    driver.communicate()
-    left = len(list(store.glob("part-*.parquet")))
-    assert left >= 2
+    ray = ("--engine", "ray", "--address", cluster.address)
+    left = end_when(command(*line, *ray), store, 2)
     assert not (tmp_path / "keep.parquet").exists()
 
     stage = select(made, cluster, tmp_path, d2, *more)
@@ -208,9 +276,24 @@ def test_without_an_address_a_cluster_comes_and_goes(made, tmp_path):
     assert stage_of(report)["engine"] == "ray"
 
 
+def test_a_cluster_without_d2_is_refused(made, cluster, d2, monkeypatch):
+    def not_there():
+        raise AssertionError
+
+    not_there.__module__ = not_there.__qualname__ = "nowhere"
+    monkeypatch.setitem(sys.modules, "nowhere", ModuleType("nowhere"))
+    sys.modules["nowhere"].nowhere = not_there
+    monkeypatch.setattr("d2cli.pipeline.cluster.library_versions", not_there)
+    line = ("select", made / "s.parquet", "--rate", 0.5, "--engine", "ray")
+    code, _, err = d2(*line, "--address", cluster.address)
+    assert code == 2
+    assert "the cluster's workers have no d2" in err
+    assert len(err.splitlines()) == 2
+
+
 def test_another_version_on_the_cluster_is_refused(made, cluster, d2, monkeypatch):
     monkeypatch.setattr("d2cli.__version__", "9.9")
     line = ("select", made / "s.parquet", "--rate", 0.5, "--engine", "ray")
     code, _, err = d2(*line, "--address", cluster.address)
     assert code == 2
-    assert "the cluster's workers have d2 0.1.0, this is 9.9" in err
+    assert "the cluster's workers have d2cli 0.1.0, this is 9.9" in err

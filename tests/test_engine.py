@@ -8,6 +8,7 @@ import pytest
 
 from d2cli.cli import app
 from d2cli.files.artifacts import read_artifact
+from d2cli.files.parts import Parts
 from d2cli.stages.methods import Picked
 from d2cli.stages.rounds import Rounds
 
@@ -30,6 +31,62 @@ def made(tmp_path, d2):
 
 def parts_in(folder):
     return sorted(folder.glob("part-*.parquet"))
+
+
+AUM = ("--harder", "low", "--rate", 0.5, "--rounds", 3, "--prune-hardest", 0.1)
+
+
+@pytest.mark.parametrize("preset", ["default", "reference"])
+def test_partitions_do_not_change_a_byte_of_scores(made, own_cache, d2, preset):
+    written = []
+    more = (*AUM, "--difficulty", made / "aum.npy", "--preset", preset)
+    for n_parts in (None, 1, 2, 3, 7, 300):
+        output = made / f"scores-{n_parts}.parquet"
+        parted = () if n_parts is None else ("--partitions", n_parts)
+        code, _, err = d2("score", made / "g.parquet", *more, *parted, "-o", output, "-v")
+        assert code == 0, err
+        if n_parts:
+            assert f"{3 * n_parts} tasks (local) for {n_parts} partitions, 0 B moved" in err
+        written.append(output.read_bytes())
+    assert len(set(written)) == 1
+    assert not parts_in(own_cache)
+
+
+def test_a_lost_scoring_goes_on_with_the_parts_that_are_missing(made, own_cache, d2, monkeypatch):
+    output = made / "x.parquet"
+    line = ("score", made / "g.parquet", *AUM, "--difficulty", made / "aum.npy", "-o", output)
+    keep, kept = Parts.keep, []
+
+    def keep_or_end(self, columns, **which):
+        if len(kept) == 7:
+            raise Lost
+        kept.append(keep(self, columns, **which))
+
+    monkeypatch.setattr(Parts, "keep", keep_or_end)
+    with pytest.raises(Lost):
+        app([*map(str, line), "--partitions", "5"])
+    assert len(parts_in(own_cache)) == 7
+    assert not output.exists()
+
+    monkeypatch.setattr(Parts, "keep", keep)
+    code, _, err = d2(*line, "--partitions", 5, "-v")
+    assert code == 0, err
+    assert "8 tasks (local) for 5 partitions" in err  # of three passes over five parts
+    assert not parts_in(own_cache)
+    one = made / "one.parquet"
+    assert d2(*line[:-1], one)[0] == 0
+    assert one.read_bytes() == output.read_bytes()
+
+
+def test_a_probe_is_not_scored_in_parts(made, d2):
+    more = ("--labels", made / "group.npy", "--embedding", made / "v.npy", *AUM)
+    line = ("score", made / "g.parquet", "--difficulty", made / "aum.npy", *more)
+    code, _, err = d2(*line, "--prune-hardest", "probe", "--partitions", 2)
+    assert code == 2
+    assert "--prune-hardest probe does not run in parts" in err
+    code, _, err = d2(*line[:4], *AUM, "--partitions", 301)
+    assert code == 2
+    assert "partitions is 301" in err
 
 
 class Lost(Exception):

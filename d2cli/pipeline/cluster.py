@@ -14,8 +14,8 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import d2cli
 from d2cli.errors import ParameterError, ResourceError
+from d2cli.files.artifacts import library_versions
 from d2cli.stages.executor import Handle
 
 ATTEMPTS = 4  # of a task, before its loss is no accident
@@ -175,7 +175,7 @@ def on_cluster(address: str | None, n_threads: int) -> Iterator[RayExecutor]:
                 signal.signal(number, handler)
     try:
         executor = RayExecutor(ray)
-        _check_version(executor)
+        _check_versions(executor)
         yield executor
     finally:
         with warnings.catch_warnings():
@@ -197,18 +197,22 @@ def _check_reachable(address: str) -> None:
         ) from error
 
 
-def _version() -> str:
-    return d2cli.__version__
-
-
-def _check_version(executor: RayExecutor) -> None:
-    """Refuse a cluster whose workers have no d2, or another one."""
-    hint = "install the same version of d2 on all nodes"
+def _check_versions(executor: RayExecutor) -> None:
+    """Refuse a cluster whose workers have no d2, or compute with other versions."""
     try:
-        (found,) = executor.gather([executor.submit(_version)])
-    except ImportError as error:
-        raise ParameterError(f"the cluster's workers have no d2: {error}", hint=hint) from error
-    if found != d2cli.__version__:
+        (found,) = executor.gather([executor.submit(library_versions)])
+    except (ImportError, RuntimeError) as error:  # Ray tells of a failed import in its own words
+        lines = [line for line in str(error).splitlines() if "No module named" in line]
+        if not lines:
+            raise
         raise ParameterError(
-            f"the cluster's workers have d2 {found}, this is {d2cli.__version__}", hint=hint
-        )
+            f"the cluster's workers have no d2: {lines[-1]}",
+            hint="install the same version of d2 on all nodes",
+        ) from error
+    ours = library_versions()
+    for name in ("d2cli", "numpy"):
+        if found.get(name) != ours[name]:
+            raise ParameterError(
+                f"the cluster's workers have {name} {found.get(name)}, this is {ours[name]}",
+                hint="install the same versions on all nodes",
+            )

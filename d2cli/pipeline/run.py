@@ -137,9 +137,19 @@ def run_stage(
     if run.verbose:
         run.note(
             f"{done['stage']}: {status} in {done['seconds']:.1f} s, "
-            f"peak memory so far {size_text(peak_memory())}"
+            f"peak memory so far {size_text(peak_memory())}{_parts_text(done)}"
         )
     return artifact
+
+
+def _parts_text(done: dict[str, Any]) -> str:
+    """Return what a stage in parts did; nothing of others."""
+    if "partitions" not in done:
+        return ""
+    text = f"; {done['tasks']:,} tasks ({done['engine']}) for {done['partitions']:,} partitions"
+    if "rounds" in done:
+        text += f" in {done['rounds']:,} rounds"
+    return f"{text}, {size_text(done['bytes_moved'])} moved, {done['retries']:,} retries"
 
 
 def _put(run: Run, place: Place, artifact: Artifact, in_cache: bool) -> Artifact:

@@ -25,8 +25,11 @@ from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, ids_of, metric_of, scores_results, scores_table
 from d2cli.params import PROBE, Direction, GraphParams, ScoreParams
+from d2cli.pipeline.engine import LOCAL, EngineParams
+from d2cli.pipeline.forward import check_forward_engine, make_in_parts
 from d2cli.pipeline.modalities import read_side_by_side
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
+from d2cli.stages.forward import Forward
 from d2cli.stages.held_out import score_by_probe
 from d2cli.stages.score import Scores, score_rows
 from d2cli.stages.vectors import as_vectors
@@ -109,9 +112,9 @@ class Scoring:
         """What the scores depend on."""
         return stage_key("scores", STAGE_VERSIONS["scores"], self.parameters, self.inputs)
 
-    def make(self, run: Run) -> Artifact:
-        """Run the forward pass and seal the scores."""
-        scores = self._score(run)
+    def make(self, run: Run, forward: Forward | None = None) -> Artifact:
+        """Run the forward pass, in parts if so asked, and seal the scores."""
+        scores = self._score(run, forward)
         artifact = seal(
             "scores",
             scores_table(scores, ids_of(self.graph)),
@@ -122,7 +125,7 @@ class Scoring:
         )
         return replace(artifact, row_order=self.graph.row_order)
 
-    def _score(self, run: Run) -> Scores:
+    def _score(self, run: Run, forward: Forward | None) -> Scores:
         graph = graph_of(self.graph)
         difficulty = self.column.orient(shift=self.params.shift)
         groups = self.group.groups if self.group else None
@@ -140,7 +143,7 @@ class Scoring:
                 raise error.at(judge.where) from None
         try:
             if judge is None or vectors is None:
-                return score_rows(graph, difficulty, self.params, groups=groups)
+                return score_rows(graph, difficulty, self.params, groups=groups, forward=forward)
             return score_by_probe(
                 graph,
                 difficulty,
@@ -203,6 +206,7 @@ def run_score(
     embedding: Sequence[str] | str | None = None,
     id_: str | None = None,
     output: str = STDIN,
+    engine: EngineParams = LOCAL,
 ) -> Artifact:
     """Pass difficulty forward over a graph and publish the scores.
 
@@ -223,11 +227,15 @@ def run_score(
         COLREFs of what the probe of ``prune_hardest`` predicts and sees.
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
+    engine : EngineParams
+        Where messages are summed; does not change the scores.
     """
     if output != STDIN:
         check_suffix(as_place(output), ARTIFACT_SUFFIXES, "a scores file")
     check_judge(params, labels, embedding)
+    check_forward_engine(engine, params)
     graph = read_artifact(graph_ref, "graph")
+    engine.check(graph.table.num_rows)
     rows = rows_like(graph.name, graph.table.num_rows, ids_of(graph), id_)
     column = read_difficulty(run.sources, difficulty, rows, harder)
     budgets = read_group(run.sources, group, rows) if group else None
@@ -246,7 +254,7 @@ def run_score(
     path = _way_to_graph(place, graph_ref)
 
     def make() -> Artifact:
-        scores = scoring.make(run)
+        scores = make_in_parts(run, scoring, engine) if engine.in_parts else scoring.make(run)
         return replace(scores, graph=graph) if path is None else scores
 
     artifact = run_stage(run, "scores", scoring.key, place, make, graph_path=path)

@@ -9,16 +9,15 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import AUTO, PROBE, ScoreParams
-from d2cli.stages._messages import sum_messages
 from d2cli.stages.adjacency import Adjacency
 from d2cli.stages.cutoff import prune_automatically, prune_hardest
 from d2cli.stages.difficulty import Difficulty
+from d2cli.stages.forward import Forward, receive_in_parts
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
+from d2cli.stages.messages import messages_received
 from d2cli.stages.ties import tie_order
-
-EDGES_AT_ONCE = 1 << 20  # weighed
 
 
 class EmptyPoolError(ParameterError):
@@ -68,6 +67,7 @@ def pass_forward(
     pool: NDArray[np.bool_],
     rounds: int = 1,
     neighbor_floor: float | None = None,
+    forward: Forward | None = None,
 ) -> NDArray[np.float64]:
     """Add to each row the weighted difficulty of its neighbours.
 
@@ -89,6 +89,8 @@ def pass_forward(
         How often.
     neighbor_floor : float, optional
         A neighbour's difficulty counts as at least this; the row's own does not.
+    forward : Forward, optional
+        Sum the messages in parts, to the same bits.
 
     Returns
     -------
@@ -98,33 +100,16 @@ def pass_forward(
     ----------
     Maharana, Yadav, Bansal. D2 Pruning. ICLR 2024. arXiv:2310.07931, section 3.2.
     """
+    receive: Callable[[NDArray[np.float64]], NDArray[np.float64]]
+    if forward is None:
+        receive = partial(messages_received, adjacency, weigh, pool)
+    else:
+        receive = receive_in_parts(adjacency, weigh, pool, forward, rounds=rounds)
     score = difficulty
     for _ in range(rounds):
         sent = score if neighbor_floor is None else np.maximum(score, neighbor_floor)
-        score = score + _messages_received(adjacency, weigh, pool, sent)
+        score = score + receive(sent)
     return score.copy() if score is difficulty else score
-
-
-def _messages_received(
-    adjacency: Adjacency,
-    weigh: Callable[[NDArray[np.float32]], NDArray[np.float64]],
-    pool: NDArray[np.bool_],
-    sent: NDArray[np.float64],
-) -> NDArray[np.float64]:
-    """Return the sum of the messages that each row gets, (n,).
-
-    Weights are made and forgotten piece by piece: all of them are more than the graph itself.
-    """
-    received = np.empty(adjacency.n_samples)
-    indptr, everyone = adjacency.indptr, bool(pool.all())
-    for rows in adjacency.pieces(EDGES_AT_ONCE):
-        ends = indptr[rows.start : rows.stop + 1]
-        edges = slice(ends[0], ends[-1])
-        weights, senders = weigh(adjacency.distances[edges]), adjacency.indices[edges]
-        if not everyone:
-            weights *= np.repeat(pool[rows], np.diff(ends)) & pool[senders]
-        received[rows] = sum_messages(ends - ends[0], senders, weights, sent)
-    return received
 
 
 def score_rows(
@@ -134,6 +119,7 @@ def score_rows(
     *,
     groups: Groups | None = None,
     available: NDArray[np.bool_] | None = None,
+    forward: Forward | None = None,
 ) -> Scores:
     """Run the forward pass on a graph.
 
@@ -148,6 +134,8 @@ def score_rows(
         What ``prune_hardest`` cuts within; the groups of the graph if left out.
     available : bool array, shape (n,), optional
         Rows outside it (a hold-out, say) are treated as if they were not there.
+    forward : Forward, optional
+        Sum the messages in parts, to the same bits.
 
     Returns
     -------
@@ -189,6 +177,7 @@ def score_rows(
             pool=pool,
             rounds=params.rounds,
             neighbor_floor=params.neighbor_floor,
+            forward=forward,
         )
         # Reverse messages take away at most what forward ones can add, hence the room left here.
         largest = max(np.abs(score).max(), np.abs(values).max())
