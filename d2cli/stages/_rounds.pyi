@@ -38,8 +38,11 @@ class Neighborhood:
         value: NDArray[np.float64],
         state: NDArray[np.uint8],
     ) -> None: ...
-    def catch_up(self) -> None:
-        """Score open rows beside fresh picks anew; these are fresh no more."""
+    def catch_up(self, rows: NDArray[np.int32]) -> None:
+        """Score those of some rows anew that are open and beside fresh picks.
+
+        Fresh picks are fresh no more.
+        """
 
     def decide(
         self,

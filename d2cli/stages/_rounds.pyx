@@ -75,11 +75,12 @@ cdef class Neighborhood:
             x -= self.messages[e].second.second
         self.value[i] = x
 
-    def catch_up(self):
-        cdef Py_ssize_t i, e, first, n = self.start.shape[0]
+    def catch_up(self, const int32_t[::1] rows):
+        cdef Py_ssize_t i, t, e, first, n = rows.shape[0]
         for first in range(0, n, PIECE):
             with nogil:
-                for i in range(first, min(first + PIECE, n)):
+                for t in range(first, min(first + PIECE, n)):
+                    i = rows[t]
                     if self.state[i] != OPEN:
                         continue
                     for e in range(self.indptr[i], self.indptr[i + 1]):

@@ -133,6 +133,8 @@ class Part:
     indptr, indices, weights, start, place
         See `Neighborhood`: the rows come first, then those around.
     group : int32 array, shape (m,)
+    border : int32 array
+        The rows that have neighbours in other parts.
     """
 
     rows: NDArray[np.int64]
@@ -143,6 +145,7 @@ class Part:
     start: NDArray[np.float64]
     place: NDArray[np.int32]
     group: NDArray[np.int32]
+    border: NDArray[np.int32]
 
 
 def cut_parts(
@@ -182,15 +185,18 @@ def cut_parts(
         beside = np.flatnonzero(mine)
         both = np.concatenate([rows, beside])
         local[both] = np.arange(len(both), dtype=np.int32)
+        near = local[around.indices[edges]]
+        crossing = np.flatnonzero(near >= len(rows))
         yield Part(
             rows,
             beside,
             np.concatenate([[0], ends]).astype(np.int64),
-            local[around.indices[edges]],
+            near,
             task.weigh(distances[edges]),
             score[rows],
             place[both],
             task.groups.codes[rows],
+            np.unique(np.searchsorted(ends, crossing, side="right")).astype(np.int32),
         )
 
 
@@ -207,7 +213,8 @@ def advance(
     ----------
     part : Part
     value, state : float64 and uint8 arrays, shape (m + h,)
-        Of its rows and those around; see `Neighborhood`.
+        Of its rows and those around; see `Neighborhood`. The values of its own rows are up to
+        date with its own picks unless some of these are fresh.
     least, last : float64 and int32 arrays, one a group
         The bound of each group; rows behind it stay open.
 
@@ -222,7 +229,10 @@ def advance(
     ours = Neighborhood(
         part.indptr, part.indices, part.weights, part.start, part.place, value, state
     )
-    ours.catch_up()
+    if (state[:m] == FRESH).any():
+        ours.catch_up(np.arange(m, dtype=np.int32))
+    elif (state[m:] == FRESH).any():
+        ours.catch_up(part.border)
     rows = np.flatnonzero((state[:m] == OPEN) & (value[:m] >= least[part.group]))
     rows = rows[np.argsort(-value[rows])]
     decided = ours.decide(rows.astype(np.int32), part.group, least, last)
@@ -263,6 +273,13 @@ class _Progress:
             if not self.left[g]:
                 rows = self.members[g]
                 self.state[rows[self.state[rows] == OPEN]] = OUT
+
+    def seen_from(self, rows: NDArray[np.int64], n_caught_up: int) -> NDArray[np.uint8]:
+        """Return the state of some rows to a part that knows of the picks among the first ones."""
+        state = self.state[rows]
+        ours = state[:n_caught_up]
+        ours[ours == FRESH] = SETTLED
+        return state
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Return score and place of the last row of each group that is surely picked if reached."""
@@ -322,16 +339,25 @@ def pick_in_rounds(
     ]
     decided = [rounds.known]
     now.count(rounds.known)
+    fresh_inside = len(rounds.known.rows) > 0
     while now.left.any():
         least, last = now.bounds()
         up_to_date = not (now.state == FRESH).any()
         results = rounds.executor.gather(
             [
-                rounds.executor.submit(advance, held, now.value[both], now.state[both], least, last)
-                for _, both, held in sent
+                rounds.executor.submit(
+                    advance,
+                    held,
+                    now.value[both],
+                    now.seen_from(both, 0 if fresh_inside else len(rows)),
+                    least,
+                    last,
+                )
+                for rows, both, held in sent
             ]
         )
         now.state[now.state == FRESH] = SETTLED
+        fresh_inside = False
         found = []
         for (rows, _, _), (places, value) in zip(sent, results, strict=True):
             now.value[rows] = value
