@@ -15,9 +15,10 @@ Engine = Annotated[
 Address = Annotated[
     str | None,
     typer.Option(
-        metavar="auto|ray://HOST:PORT|HOST:PORT",
-        help="Ray cluster; auto: the one of this machine. Left out: one is started here, and "
-        "stopped at the end.",
+        metavar="ADDRESS",
+        help="Ray cluster: auto, the one that this machine is a node of; host:port; or "
+        "ray://host:port, which needs 'ray[client]'. Left out: one is started here, and stopped at "
+        "the end.",
         show_default=False,
     ),
 ]
@@ -32,9 +33,9 @@ Partitions = Annotated[
 Store = Annotated[
     str | None,
     typer.Option(
-        metavar="FOLDER|ADDRESS",
+        metavar="FOLDER",
         help="Where results of tasks are kept until all are there, so that a run that was lost "
-        "goes on; a folder or s3://... Left out: the cache folder.",
+        "goes on; a folder, also such as s3://bucket/parts. Left out: the cache folder.",
         show_default=False,
     ),
 ]

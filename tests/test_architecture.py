@@ -114,6 +114,7 @@ ONLY_IN = {
         "options_update",
     },
     "PIL": {"files/thumbnails.py"},
+    "grpc": {"pipeline/cluster.py"},
     "ray": {"pipeline/cluster.py"},
     "rich": {"display"},
     "pyarrow": {"files", "render/explanations.py"},

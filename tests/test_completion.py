@@ -151,7 +151,7 @@ OPTIONS = [
     if option.param_type_name == "option" and not option.is_flag
 ]
 # What no column, no choice and no list of them can be given to; the shell offers files.
-FREE = {"FILE", "FOLDER", "SOURCE", "OUT", "GRAPH", "SIZE", "AGE", "TIME", "DURATION"}
+FREE = {"ADDRESS", "FILE", "FOLDER", "SOURCE", "OUT", "GRAPH", "SIZE", "AGE", "TIME", "DURATION"}
 FREE_LISTS = {"--rates", "--neighbors", "--rounds"}
 FREE_TEXT = {("select", "--graph")}
 TAKES_FILE_COLUMN = {"--include", "--exclude", "--retire"}

@@ -248,7 +248,7 @@ def test_force_finds_nothing(made, d2, lose):
         (("--partitions", 2, "--method", "random"), 2, "--method random does not run in parts"),
         (("--partitions", 2, "--store", "s.parquet"), 2, "s.parquet: cannot be a store"),
         (("--engine", "ray", "--address", "there"), 2, "address is 'there', expected auto"),
-        (("--engine", "ray", "--address", "ray://localhost:1"), 5, "no Ray cluster answers"),
+        (("--engine", "ray", "--address", "localhost:1"), 5, "no Ray cluster answers"),
     ],
 )
 def test_bad_use_is_one_line_and_a_hint(made, d2, monkeypatch, more, code, words):
@@ -260,6 +260,15 @@ def test_bad_use_is_one_line_and_a_hint(made, d2, monkeypatch, more, code, words
     assert err.splitlines()[1].startswith("hint: ")
     assert not out
     assert not (made / "x.parquet").exists()
+
+
+def test_without_grpc_an_address_of_clients_says_what_it_needs(made, d2, monkeypatch):
+    monkeypatch.setitem(sys.modules, "grpc", None)
+    line = ("select", made / "s.parquet", "--rate", 0.5, "--engine", "ray")
+    code, _, err = d2(*line, "--address", "ray://localhost:1")
+    assert code == 2
+    assert "ray://localhost:1: needs Ray's client" in err
+    assert "pip install 'ray[client]'" in err
 
 
 def test_without_ray_the_extra_is_named(made, d2, monkeypatch):

@@ -185,6 +185,14 @@ def on_cluster(address: str | None, n_threads: int) -> Iterator[RayExecutor]:
 
 def _check_reachable(address: str) -> None:
     """Ask for a connection, since Ray waits for minutes where there is nobody."""
+    if address.startswith("ray://"):
+        try:
+            import grpc  # noqa: F401 - Ray's client needs it, and finds out late
+        except ImportError as error:
+            raise ParameterError(
+                f"{address}: needs Ray's client, which cannot be imported: {error}",
+                hint="pip install 'ray[client]', or run d2 on a node and use --address auto",
+            ) from error
     host, _, port = address.removeprefix("ray://").rpartition(":")
     if not host or not port.isdecimal() or int(port) > 65535:
         raise ParameterError(f"address is '{address}', expected auto, ray://host:port or host:port")
