@@ -444,7 +444,9 @@ def test_one_file_and_three_shards_make_the_same_graph(d2, here, cloud):
         code, _, err = d2("graph", source, "-k", "5", "-o", output, *options)
         assert code == 0, err
         # The record of the files that it was made from is all that may differ.
-        write_artifact(Path("bare"), replace(read_artifact(output, "graph"), row_order=None))
+        write_artifact(
+            Path("bare"), replace(read_artifact(output, "graph"), row_order=None, sources=None)
+        )
         return Path("bare").read_bytes()
 
     one = graph("one.parquet", "a.parquet")
@@ -453,7 +455,8 @@ def test_one_file_and_three_shards_make_the_same_graph(d2, here, cloud):
     assert graph("shards/*.parquet", "c.parquet", "--max-memory", "9G") == one
     assert read_artifact("b.parquet", "graph").meta["key"]
     assert graph("arrays", "d.parquet", "--id", "none") == graph("one.npy", "e.parquet")
-    assert Path("b.parquet").read_bytes() == Path("c.parquet").read_bytes()
+    orders = [read_artifact(name, "graph").row_order for name in ("b.parquet", "c.parquet")]
+    assert orders[0] == orders[1]
     code, _, err = d2("graph", "shards", "-k", "5", "-o", "a.parquet")
     assert (code, "up to date" in err) == (0, True)
 
