@@ -4,7 +4,8 @@ from typing import Any
 
 from d2cli import display
 from d2cli.commands import Setting, one_embedding, print_json, print_plan, refuse_terminal
-from d2cli.pipeline.update import Changes, plan_run_update, run_update
+from d2cli.pipeline.changes import Changes
+from d2cli.pipeline.update import plan_run_update, run_update
 
 
 def update(

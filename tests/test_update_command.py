@@ -11,9 +11,10 @@ from d2cli.files.artifacts import read_artifact
 from d2cli.files.scratch import DiskRoom
 from d2cli.files.stages import graph_of
 from d2cli.params import GraphParams
+from d2cli.pipeline.changes import Changes
 from d2cli.pipeline.graph import run_graph
 from d2cli.pipeline.run import Run
-from d2cli.pipeline.update import Changes, run_update
+from d2cli.pipeline.update import run_update
 from d2cli.stages.graph import build_graph
 from d2cli.stages.room import IN_MEMORY
 from d2cli.stages.vectors import as_vectors
