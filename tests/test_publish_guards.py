@@ -22,6 +22,8 @@ from d2cli.files.publish import (
 )
 from d2cli.quantities import size_text
 
+BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
+
 
 @pytest.mark.parametrize(
     ("path", "source", "refused"),
@@ -211,7 +213,7 @@ def test_results_reach_a_pipe_at_once_and_nobody_after_it_was_closed(read):
         "    sys.exit(7 if len(os.listdir('/proc/self/fd')) == open_files else 9)\n"
     )
     line = [sys.executable, "-c", code, "read" if read else "closed"]
-    assert subprocess.run(line, check=False, timeout=60).returncode == 7
+    assert subprocess.run(line, check=False, timeout=60, env=BUFFERED).returncode == 7
 
 
 def test_bytes_on_standard_output_follow_the_text_before_them():
@@ -221,9 +223,8 @@ def test_bytes_on_standard_output_follow_the_text_before_them():
         "write_stdout(b'bytes ')\n"
         "print('after', end='')\n"
     )
-    plain = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60, env=plain
+        [sys.executable, "-c", code], capture_output=True, check=True, timeout=60, env=BUFFERED
     )
     assert done.stdout == b"before bytes after"
 

@@ -12,12 +12,12 @@ import io
 import os
 import random
 import re
+import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
-import time
 import tokenize
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -190,11 +190,15 @@ settings.load_profile("mutants")
 """
 
 
+WAIT = 3600  # seconds, for a fault by which nothing is done
+
+
 class Workshop:
     """A copy of the project in which faults are planted and the tests run."""
 
     def __init__(self, folder: Path, target: Target) -> None:
-        self.folder, self.target, self.limit, self.late = folder, target, 900.0, 0
+        self.folder, self.target, self.late = folder, target, 0
+        self.seconds = 900  # of the processor, which do not depend on what else runs
         junk = shutil.ignore_patterns(".git", "*.egg-info", ".venv", ".*_cache", "build")
         shutil.copytree(ROOT, folder, ignore=junk)
         with (folder / "tests/conftest.py").open("a", encoding="utf-8") as file:
@@ -222,7 +226,7 @@ class Workshop:
         return self._call("-c", script, "-q", "build_ext", "--inplace")
 
     def _call(self, *arguments: str) -> bool:
-        """Run Python in the copy; return whether all went well in time."""
+        """Run Python in the copy; return whether all went well and came to an end."""
         temporary = self.folder.with_name(f"{self.folder.name}-tmp")
         shutil.rmtree(temporary, ignore_errors=True)
         temporary.mkdir()
@@ -234,8 +238,11 @@ class Workshop:
             stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+        resource.prlimit(started.pid, resource.RLIMIT_CPU, (self.seconds, self.seconds + 5))
         try:
-            return started.wait(self.limit) == 0
+            code = started.wait(WAIT)
+            self.late += code == -signal.SIGXCPU
+            return code == 0
         except subprocess.TimeoutExpired:
             self.late += 1
             return False
@@ -243,6 +250,11 @@ class Workshop:
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(started.pid, signal.SIGKILL)
             started.wait()
+
+
+def _seconds_of_children() -> float:
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def run(name: str, *, count: int | None = None, jobs: int = 1, at: tuple[int, ...] = ()) -> str:
@@ -262,10 +274,10 @@ def run(name: str, *, count: int | None = None, jobs: int = 1, at: tuple[int, ..
             shops.put(Workshop(Path(top, str(job)), target))
         every = [shops.get() for _ in range(jobs)]
         for shop in every:
-            start = time.monotonic()
+            start = _seconds_of_children()
             if shop.verdict(None) != "survived":
                 raise SystemExit(f"{name}: the tests fail without a fault")
-            shop.limit = 60 + 5 * (time.monotonic() - start)  # what takes longer hangs
+            shop.seconds = int(10 + 3 * (_seconds_of_children() - start))  # more is without end
             shops.put(shop)
 
         def judge(mutant: Mutant) -> None:
