@@ -8,26 +8,12 @@ and is tested on TEST. Prints one line of a Markdown table for each window and o
 import argparse
 
 import numpy as np
-import pyarrow.parquet as pq
 
 import d2cli
 from d2cli.params import GraphParams, ScoreParams, SelectParams
 from d2cli.stages.gap import coverage_of, overlap
-from d2cli.stages.probe import probe_linearly, quiet_probes, standardize
 from d2cli.stages.streaming import StreamParams, absorb, empty_coreset
-
-
-def read(path, *more):
-    table = pq.read_table(path, columns=["embedding", "label", *more])
-    flat = table["embedding"].combine_chunks().flatten().to_numpy(zero_copy_only=False)
-    vectors = flat.astype(np.float32).reshape(table.num_rows, -1)
-    return vectors, *(table[name].to_numpy() for name in ("label", *more))
-
-
-def accuracy(train, labels, test, right, rows):
-    with quiet_probes():
-        one, two = standardize(train[rows], test)
-        return 100 * float((probe_linearly(one, labels[rows], two) == right).mean())
+from tests.study.probes import accuracy, read
 
 
 def streamed(vectors, aum, budget, window):
