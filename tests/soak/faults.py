@@ -257,8 +257,10 @@ def main():
     """Read the command line."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--every", type=int, default=1)
+    parser.add_argument("--part", type=int, default=0, help="of so many parts, from 0")
+    parser.add_argument("--parts", type=int, default=1)
     given = parser.parse_args()
-    line, wrong = soak(given.every)
+    line, wrong = soak(given.every, SCENARIOS[given.part :: given.parts])
     for message in wrong:
         print(message, file=sys.stderr)
     print(line)
