@@ -5,8 +5,8 @@ from typing import Annotated
 import typer
 
 from d2cli import options as opt
-from d2cli.completion import file_columns
-from d2cli.params import GraphParams, ScoreParams, SelectParams
+from d2cli.completion import file_columns, one_of
+from d2cli.params import AUTO, GraphParams, ScoreParams, SelectParams
 
 Source = Annotated[
     str,
@@ -43,6 +43,7 @@ PruneHardest = Annotated[
     typer.Option(
         "--prune-hardest",
         metavar="NUMBER|auto",
+        autocompletion=one_of(AUTO),
         help="Fraction of the hardest rows so far that is never kept (label noise), judged on a "
         "sample of all scores; auto as in `d2 score`. [default: auto for aum or margin, else 0; 0 "
         "with the other presets]",
@@ -77,7 +78,6 @@ Against = Annotated[
     str | None,
     typer.Option(
         metavar="SELECTION",
-        autocompletion=file_columns,
         help="Say how far the result is from another selection of the same rows (Parquet), such as "
         "that of `d2 prune`.",
         show_default=False,

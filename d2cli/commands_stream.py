@@ -27,7 +27,7 @@ def stream(
 ) -> None:
     """Run ``d2 stream``."""
     place = None if report is None else as_place(report)
-    check_gap(against, offline)
+    check_gap(against, offline, source)
     with setting.run() as run:
         done = pipeline.run_stream(
             run,
@@ -38,6 +38,7 @@ def stream(
             embedding=one_embedding(embedding),
             targets=targets,
             report=place,
+            beside=(against, offline),
             **more,
         )
         found = stream_report(run, done, against=against, offline=offline)

@@ -11,7 +11,7 @@ import pytest
 from blake3 import blake3
 from test_artifacts import contents, lists, make_graph, make_scores, pipe_in
 
-from d2cli.errors import DamagedError, InputError, ResourceError
+from d2cli.errors import ArtifactError, DamagedError, InputError, ResourceError
 from d2cli.files import artifact_tables, memory
 from d2cli.files.artifacts import (
     peek,
@@ -254,3 +254,11 @@ def test_a_footer_that_miscounts_its_rows_is_damage_before_there_is_room_for_the
 
     with pytest.raises(DamagedError, match=f"the footer counts {told:,} rows"):
         read_artifact(path, "graph")
+
+
+def test_what_is_empty_is_no_artifact(tmp_path):
+    with pytest.raises(ArtifactError):
+        read_artifact("/dev/null", "graph")
+    (tmp_path / "g.parquet").touch()
+    with pytest.raises(ArtifactError):
+        read_artifact(tmp_path / "g.parquet", "graph")

@@ -152,6 +152,7 @@ OPTIONS = [
 ]
 # What no column, no choice and no list of them can be given to; the shell offers files.
 FREE = {"ADDRESS", "FILE", "FOLDER", "SOURCE", "OUT", "GRAPH", "SIZE", "AGE", "TIME", "DURATION"}
+FREE |= {"ROWS", "SECONDS", "FILE.parquet", "SELECTION"}
 FREE_LISTS = {"--rates", "--neighbors", "--rounds"}
 FREE_TEXT = {("select", "--graph")}
 TAKES_FILE_COLUMN = {"--include", "--exclude", "--retire"}

@@ -447,6 +447,10 @@ def test_a_run_on_s3_writes_what_a_local_run_writes(s3, train, d2, tmp_path):
         data = get(s3, f"out/{path.name}")
         if path.name == "report.json":
             assert json.loads(data)["digest"] == json.loads(path.read_bytes())["digest"]
+        elif path.name == "graph.parquet":  # which records the way to its source
+            there_, here_ = (pq.read_table(io.BytesIO(one)) for one in (data, path.read_bytes()))
+            assert there_.equals(here_)
+            assert there_.schema.metadata[b"d2"] == here_.schema.metadata[b"d2"]
         else:
             assert data == path.read_bytes(), path.name
     written = [name for name in names(s3) if name.startswith("out/")]

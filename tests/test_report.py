@@ -173,7 +173,7 @@ def test_markdown_escapes_text_from_the_data(picked):
         "digest": "d",
         "versions": {},
         "stages": [],
-        "parameters": {"select": {"method": "d2"}},
+        "parameters": {"graph": {}, "select": {"method": "d2"}},
     }
     report["difficulty"]["name"] = "<script>|x"
     report["groups"][0]["name"] = "a|b<i>"

@@ -8,7 +8,7 @@ from oracles import forward, undirected_edges
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.params import GraphParams, ScoreParams
-from d2cli.stages import score as scoring
+from d2cli.stages import messages
 from d2cli.stages.cutoff import prune_hardest
 from d2cli.stages.difficulty import orient
 from d2cli.stages.graph import build_graph
@@ -188,7 +188,7 @@ def test_edges_weighed_in_pieces_give_the_same_scores(seed, at_once, rounds):
     graph = graph_of(rng.integers(0, 6, (25, 2)))
     difficulty, pool = rng.random(25), rng.random(25) < 0.8
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(scoring, "EDGES_AT_ONCE", at_once)
+        patch.setattr(messages, "EDGES_AT_ONCE", at_once)
         score = pass_forward(
             graph.adjacency, difficulty, weigh=np.float64, pool=pool, rounds=rounds
         )

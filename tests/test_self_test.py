@@ -190,3 +190,8 @@ def d2_with_code(folder, code):
         check=True,
     )
     return done.stdout.strip()
+
+
+def test_a_full_disk_is_no_broken_installation(shell, tmp_path):
+    done = shell("ulimit -f 20; d2 check --self-test")
+    assert (done.returncode, "reinstall" in done.stdout + done.stderr) == (5, False), done.stderr

@@ -293,3 +293,11 @@ def test_scratch_files_are_the_disks_fault(tmp_path):
 def test_a_text_too_long_to_keep_is_refused():
     with pytest.raises(ValueError, match="too long"):
         _sigbus.install(b"x" * 64)
+
+
+@pytest.mark.parametrize("left", ["half", "most"])
+def test_nothing_wrong_goes_to_standard_output(made, left):
+    size = (made / "e.npy").stat().st_size
+    left = size // 2 if left == "half" else size - 8
+    process = start("d2cli.pipeline.graph.build_graph", 0, "e.npy", left, "graph", "e.npy")
+    assert_told(process, "e.npy")

@@ -1,6 +1,7 @@
 """``d2 stream``: windows, pipes, growing folders, checkpoints, and what is refused."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -639,3 +640,23 @@ def test_a_selection_of_other_rows_is_no_measure(here, d2, table):
         assert d2(*line, "--against", f"{name}-kept.parquet")[0] == 4
         assert d2(*line, "--offline", f"{name}.parquet")[0] == 4
     assert d2(*line, "--against", "nowhere.parquet")[0] == 3
+
+
+def test_a_selection_to_be_held_against_is_not_replaced(here, d2):
+    d2("prune", "all.parquet", *AUM, "--keep", 40, "-o", "offline.parquet")
+    before = (here / "offline.parquet").read_bytes()
+    line = ("stream", "all.parquet", *AUM, *BUDGET, "--against", "offline.parquet")
+    for more in (
+        ("-o", "offline.parquet", "--force"),
+        ("-o", "k.parquet", "--checkpoint", "offline.parquet"),
+    ):
+        code, _, err = d2(*line, *more)
+        assert (code, "is an input" in err) == (2, True), err
+    assert (here / "offline.parquet").read_bytes() == before
+
+
+def test_a_checkpoint_is_a_regular_file(here, d2):
+    line = ("stream", "all.parquet", *AUM, *BUDGET, "-o", "k.parquet", "--checkpoint", "c.parquet")
+    os.mkfifo("c.parquet")
+    code, _, err = d2(*line)
+    assert (code, "no regular file" in err) == (2, True), err

@@ -141,15 +141,15 @@ def read_table(ref: str | Place, name: str, kind: Kind) -> pa.Table:
     try:
         if ref == STDIN:
             data: Any = pa.py_buffer(read_stdin())
-            head = data.slice(0, 4).to_pybytes()
+            head = data.to_pybytes()[:4] if data.size < 4 else data.slice(0, 4).to_pybytes()
         else:
             data = as_place(ref)
             if isinstance(data, Remote) or data.is_file():
                 with data.open("rb") as file:
                     head = file.read(4)
             else:
-                data = pa.py_buffer(data.read_bytes())
-                head = data.slice(0, 4).to_pybytes()
+                read = data.read_bytes()
+                data, head = pa.py_buffer(read), read[:4]
     except FileNotFoundError as error:
         raise InputError(f"{name}: no such file", hint=f"make it with `{MAKERS[kind]}`") from error
     except OSError as error:

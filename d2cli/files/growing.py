@@ -113,7 +113,8 @@ def growing_shards(folder: str, seconds: float) -> Iterator[Path]:
     InputError
         If a shard comes late: its name belongs before that of one already taken.
     """
-    root, count, since = Path(folder), 0, time.monotonic()
+    root, since = Path(folder), time.monotonic()
+    taken: set[Path] = set()  # some may be gone again
     last: Path | None = None
     nap = min(max(seconds / 10, 0.01), LONGEST_NAP)
     while True:
@@ -121,13 +122,14 @@ def growing_shards(folder: str, seconds: float) -> Iterator[Path]:
         done = any((root / name).exists() for name in DONE)
         shards = shard_files(root)
         before = [path for path in shards if last is not None and _key(path) <= _key(last)]
-        if len(before) > count:
+        if not taken.issuperset(before):
             raise InputError(
                 f"{folder}: a shard came whose name belongs before that of {last}, which is taken",
                 hint="give later shards later names, such as part-00017.parquet",
             )
         for path in shards[len(before) :]:
-            last, count = path, count + 1
+            last = path
+            taken.add(path)
             yield path
             since = time.monotonic()
         if len(shards) == len(before):

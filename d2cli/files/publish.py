@@ -339,9 +339,12 @@ def stream_stdout(data: bytes) -> None:
     ------
     ReaderGone
         If nobody reads it any more, so that the rest need not be made.
+    InputError
+        If a mapped file has become shorter, so that the result may be wrong.
     ResourceError
         If that fails for another reason.
     """
+    refuse_shorter()
     try:
         sys.stdout.flush()
         sys.stdout.buffer.write(data)

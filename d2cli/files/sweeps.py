@@ -155,6 +155,11 @@ def read_settings(path: str, rate: float, sources: Sources) -> dict[str, Any]:
         raise InputError(f"{path}: cannot be read: {reason}") from error
     try:
         found = parse_json(data)
+        if found["kind"] == ABLATION_KIND:
+            raise ArtifactError(
+                f"{path}: is a sweep over modalities, which settles nothing",
+                hint="make one over settings, without --modalities",
+            )
         if found["kind"] != SWEEP_KIND:
             raise KeyError("kind")
         if found.pop("digest", None) != digest_json(found):

@@ -35,7 +35,9 @@ assert pyarrow.parquet.read_table(pyarrow.BufferReader(sink.getvalue())).equals(
 """,
     "d2cli": """
 import numpy
-from d2cli.stages import _messages, _neighbors
+from d2cli.files import _sigbus
+from d2cli.stages import _messages, _neighbors, _rounds
+_sigbus.install(b"")
 neighbors = numpy.array([[1], [0]], dtype=numpy.int32)
 lengths = numpy.ones((2, 1), dtype=numpy.float32)
 assert _messages.undirected_union(neighbors, lengths)[1].tolist() == [1, 0]

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.errors import ArtifactError, D2Error
+from d2cli.errors import ArtifactError, D2Error, ResourceError
 from d2cli.files.artifacts import library_versions, read_artifact, seal, write_artifact
 from d2cli.files.remote import as_place
 from d2cli.files.stages import graph_of, graph_results, graph_table
@@ -56,11 +56,15 @@ def versions() -> str:
 
 
 def _checked(name: str, run: Callable[[], str]) -> Check:
-    """Run one check, which returns what it saw or raises what is wrong."""
+    """Run one check, which returns what it saw or raises what is wrong; no room is no verdict."""
     start = time.perf_counter()
     try:
         found = run()
-    except (AssertionError, D2Error, OSError, ValueError) as error:
+    except ResourceError:
+        raise
+    except OSError as error:
+        raise ResourceError(f"{name}: {error}", hint="make room where TMPDIR is") from error
+    except (AssertionError, D2Error, ValueError) as error:
         return failed(name, f"{error}", BROKEN)
     return passed(name, found, seconds=round(time.perf_counter() - start, 3))
 

@@ -1,6 +1,7 @@
 """``d2 stream``: one pass over rows that need not all be there, with a checkpoint a window."""
 
 from dataclasses import dataclass
+from pathlib import Path
 
 from d2cli.errors import ArtifactError, InputError, ParameterError
 from d2cli.files.artifacts import Artifact, seal, write_artifact
@@ -14,7 +15,7 @@ from d2cli.files.publish import check_output
 from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stream_input import StreamInput, Wanted, Window
-from d2cli.params import PROBE, Direction, GraphParams, ScoreParams, SelectParams
+from d2cli.params import PROBE, Direction, GraphParams, Metric, ScoreParams, SelectParams
 from d2cli.pipeline.run import Run, run_stage
 from d2cli.pipeline.stream_state import Stream
 from d2cli.pipeline.targets import Targets
@@ -22,6 +23,7 @@ from d2cli.render.streams import STREAM_SUFFIXES
 from d2cli.stages.streaming import StreamParams
 
 LEAST_WINDOW = 1000
+STREAMED: tuple[Metric, ...] = ("l2", "cosine", "l1")  # asked of two rows at a time
 
 
 def default_window(budget: int) -> int:
@@ -70,6 +72,7 @@ def run_stream(
     watch: float | None = None,
     checkpoint: str | None = None,
     report: Place | None = None,
+    beside: tuple[str | None, ...] = (),
 ) -> Streamed:
     """Select from a stream in one pass and publish the selection.
 
@@ -98,11 +101,18 @@ def run_stream(
         Left out, it lies beside the output, if that is a file.
     report : Path or Remote, optional
         Where a report is to go; only looked at.
+    beside : tuple of str
+        Files that the report is made from, which nothing may replace.
     """
     targets.check()
     if report is not None:
         check_suffix(report, STREAM_SUFFIXES, "a report on a stream")
     assert select_params.keep is not None
+    if graph_params.metric not in STREAMED:
+        raise ParameterError(
+            f"metric {graph_params.metric} needs all rows at once, and a stream has not",
+            hint=f"use --metric {', '.join(STREAMED[:-1])} or {STREAMED[-1]}",
+        )
     if score_params.prune_hardest == PROBE:
         raise ParameterError(
             "prune-hardest probe needs all rows, and a stream has not",
@@ -122,8 +132,8 @@ def run_stream(
     rows = StreamInput(run.sources, source, Wanted(embedding, id_, difficulty, harder), watch)
     place = _checkpoint_place(checkpoint, targets)
     stream = Stream(run, rows, params, include, place)
-    targets.check_places(run, include)
-    taken = [*run.inputs(include), *([targets.file] if targets.file else [])]
+    targets.check_places(run, include, *beside)
+    taken = [*run.inputs(include, *beside), *([targets.file] if targets.file else [])]
     for one in (place, report):
         if one is not None:
             check_output(one, taken)
@@ -136,6 +146,11 @@ def _checkpoint_place(given: str | None, targets: Targets) -> Place | None:
     if given is not None:
         place = as_place(given)
         check_suffix(place, ARTIFACT_SUFFIXES, "a checkpoint")
+        if isinstance(place, Path) and place.exists() and not place.is_file():
+            raise ParameterError(
+                f"{given}: is no regular file, so no checkpoint can be kept there",
+                hint="name a Parquet file with --checkpoint",
+            )
         return place
     if targets.file is None or targets.suffix != targets.file.suffix.lower():
         return None  # standard output, a device or a pipe

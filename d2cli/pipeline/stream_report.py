@@ -5,12 +5,14 @@ from typing import Any
 
 import numpy as np
 
-from d2cli.errors import ArtifactError, ParameterError
+from d2cli.errors import ArtifactError, InputError, ParameterError
+from d2cli.files.addresses import is_remote
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.digests import digest_json
+from d2cli.files.globs import names_files
 from d2cli.files.inputs import find_embedding, read_difficulty
 from d2cli.files.reports import sealed_json, sealed_text
-from d2cli.files.sources import Sources
+from d2cli.files.sources import STDIN, Sources
 from d2cli.files.stages import ids_of
 from d2cli.files.stream_input import StreamInput
 from d2cli.pipeline.run import Run
@@ -26,13 +28,21 @@ from d2cli.stages.vectors import as_vectors
 STREAM_REPORT_VERSION = 1
 
 
-def check_gap(against: str | None, offline: str | None) -> None:
-    """Refuse two selections to be held against."""
+def check_gap(against: str | None, offline: str | None, source: str) -> None:
+    """Refuse two selections to be held against, and one that is not there; before any work."""
     if against is not None and offline is not None:
         raise ParameterError(
             "--against and --offline are given, expected one of them",
             hint="--against names a selection that is there, --offline computes it",
         )
+    if against is not None and against != STDIN:
+        read_artifact(against, "selection")
+    if offline is not None and offline == source == STDIN:
+        raise ParameterError(
+            "--offline and SOURCE are both standard input", hint="name a file for one of them"
+        )
+    if offline not in (None, STDIN) and not (is_remote(str(offline)) or names_files(str(offline))):
+        raise InputError(f"{offline}: no such file", hint="--offline names a SOURCE of all rows")
 
 
 def stream_report(

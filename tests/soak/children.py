@@ -27,7 +27,8 @@ for _name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
 
 WAIT = 120  # seconds until a child counts as hanging
 TOOK = re.compile(  # and the seals of reports, which are made over it
-    rb'"(?:status|seconds|peak_memory_bytes|seal)": [^\n]*|- stage \w+: [^\n]*|<!-- d2 \w+ -->'
+    rb'"(?:status|seconds|peak_memory_bytes|tasks|seal)": [^\n]*|'
+    rb"- stage \w+: [^\n]*|<!-- d2 \w+ -->"
 )
 NOISE = (".lock",)  # what may stay in a cache folder: empty, and taken again by the next run
 

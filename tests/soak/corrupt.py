@@ -22,6 +22,7 @@ from .damage import damaged
 from .workers import in_children
 
 SECONDS = 30.0
+UNPACKS = "unpacks to more than there is memory for"
 SIGNALS = re.compile("SIG[A-Z]+")
 
 
@@ -139,6 +140,8 @@ def _judge(  # noqa: C901 - one question after the other
         return f"traceback: {code}: {said}"
     if "Warning:" in err:
         return f"noise: {said}"
+    if code == 5 and len(after) <= 1 and UNPACKS in err:
+        return "refused"  # damage that declares so much is not told from an honest size
     if code not in (0, 2, 3, 4):
         return f"exit {code}: {said}"
     if code:
