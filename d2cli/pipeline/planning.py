@@ -62,15 +62,18 @@ def plan_of(
     ResourceError
         If even without the vectors more memory is needed.
     """
-    speed = measure_speed() if timed else ANY_SPEED
+    # What the process holds is part of a job, so jobs come before anything is measured.
     if isinstance(found, FoundModalities):
         jobs = {name: _job(run, found, one) for name, one in found.each.items()}
+        speed = measure_speed() if timed else ANY_SPEED
         measured = metric_for(params, found.fusion)
         plan = plan_fused(jobs, found.fusion, measured, speed=speed)
         if prune:
             plan = and_prune(plan, found.rows.n_rows, params.n_neighbors * lists_of(found))
         return _in_memory(plan, found.where)
-    plan = (plan_prune if prune else plan_graph)(_job(run, found, found), params, speed=speed)
+    job = _job(run, found, found)
+    speed = measure_speed() if timed else ANY_SPEED
+    plan = (plan_prune if prune else plan_graph)(job, params, speed=speed)
     return within_limit(plan, found.where)
 
 
