@@ -3,12 +3,14 @@
 from dataclasses import fields
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from bench.data import generate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2cli.files.graph_index import read_index, write_index
+from d2cli.files.graph_index import index_damage, index_path, read_index, write_index
 from d2cli.params import GraphParams
 from d2cli.stages import adoption
 from d2cli.stages.graph import build_graph
@@ -301,4 +303,27 @@ def test_a_damaged_index_is_never_used(tmp_path, clustered):
             np.testing.assert_array_equal(found[""].exact, kept[""].exact)
     assert same < 30
     path.write_bytes(whole[:-100])
+    assert read_index(path, "abc") is None
+
+
+def test_an_index_with_other_columns_is_damaged(tmp_path, clustered):
+    _, kept = built(clustered[:1200], CELLS)
+    path = index_path(tmp_path, "abc")
+    write_index(path, "abc", kept)
+    assert index_damage(path) is None
+    table = pq.read_table(path)
+    kind = table.schema.field("cells").type
+    for name, values in (
+        ("cells", pa.array([3], pa.int32())),  # no list
+        ("cells", pa.array([None], kind)),
+        ("cells", pa.array([[None]], kind)),
+        ("effort", pa.array([[3]])),
+        ("group", pa.array([None], pa.large_string())),
+    ):
+        at = table.column_names.index(name)
+        other = table.set_column(at, name, values).replace_schema_metadata(table.schema.metadata)
+        pq.write_table(other, path)
+        assert read_index(path, "abc") is None
+        assert index_damage(path) == f"{path}: is damaged"
+    pq.write_table(table.slice(0, 0), path)
     assert read_index(path, "abc") is None

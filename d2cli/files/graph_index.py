@@ -15,8 +15,10 @@ from blake3 import blake3
 from numpy.typing import NDArray
 
 from d2cli.errors import ResourceError
+from d2cli.files.damage import DAMAGE
 from d2cli.files.digests import canonical_json, parse_json
 from d2cli.files.publish import write_atomically
+from d2cli.files.tables import check_row_count
 from d2cli.stages.kept import KeptCells
 from d2cli.stages.lists import pack, unpack
 
@@ -31,6 +33,7 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "neighbors": np.dtype(np.int32),
     "distances": np.dtype(np.float32),
 }
+UNSOUND = (*DAMAGE, LookupError, AttributeError)  # what a damaged file may lead to
 
 
 def index_path(folder: Path, digest: str) -> Path:
@@ -87,6 +90,8 @@ def read_index(path: Path, digest: str) -> dict[str, KeptCells] | None:
         return None
     try:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
+            check_row_count(file.metadata)
+            _check_columns(file.schema_arrow)
             table = file.read(use_threads=False)
         meta = parse_json((table.schema.metadata or {})[META])
         names = [str(name) for name in table["group"].to_pylist()]
@@ -96,7 +101,7 @@ def read_index(path: Path, digest: str) -> dict[str, KeptCells] | None:
         if meta["digest"] != _digest(digest, names, rows):
             return None
         return {name: _shaped(row) for name, row in zip(names, rows, strict=True)}
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
+    except UNSOUND:
         return None
 
 
@@ -106,7 +111,7 @@ def index_damage(path: Path) -> str | None:
         meta = parse_json((pq.read_metadata(path).metadata or {})[META])
         whole = index_path(path.parent, meta["graph"]) == path
         whole = whole and read_index(path, meta["graph"]) is not None
-    except (pa.ArrowException, OSError, ValueError, LookupError, TypeError):
+    except UNSOUND:
         whole = False
     return None if whole or not path.exists() else f"{path}: is damaged"
 
@@ -162,13 +167,22 @@ def _lists(arrays: list[NDArray[Any]], kind: np.dtype[Any]) -> pa.Array:
     return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat))
 
 
+def _check_columns(schema: pa.Schema) -> None:
+    """Raise ValueError if the columns are not those that `write_index` writes."""
+    expected: dict[str, pa.DataType] = {"group": pa.large_string()}
+    expected |= {name: pa.from_numpy_dtype(kind) for name, kind in NUMBERS.items()}
+    expected |= {name: pa.large_list(pa.from_numpy_dtype(kind)) for name, kind in ARRAYS.items()}
+    if schema.names != list(expected) or schema.types != list(expected.values()):
+        raise ValueError("its columns are others")
+
+
 def _row(table: pa.Table, i: int) -> dict[str, Any]:
     row: dict[str, Any] = {name: table[name][i].as_py() for name in NUMBERS}
-    for name, kind in ARRAYS.items():
-        values = table[name][i].values.to_numpy(zero_copy_only=True)
-        if values.dtype != kind:
-            raise ValueError(f"{name} is {values.dtype}")
-        row[name] = values
+    for name in ARRAYS:
+        values = table[name][i].values
+        if values is None:
+            raise ValueError(f"{name} is missing")
+        row[name] = values.to_numpy(zero_copy_only=True)
     return row
 
 

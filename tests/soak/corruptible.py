@@ -28,6 +28,8 @@ SWEEP = (
     "sweep t/plain.parquet --difficulty aum -k 3 --rates 0.5 --gamma-reverse 0.5 --seeds 1 "
     "--cache-dir cache -o out/sweep.json"
 )
+IN_CELLS = "graph n/emb.npy -k 3 --backend cells -o a/cells.parquet --cache-dir cache"
+UPDATED = "update a/cells.parquet --add n/half.npy -o out/cells.parquet --cache-dir cache"
 
 
 @dataclass(frozen=True)
@@ -274,7 +276,7 @@ def write_artifacts(folder: Path) -> list[Subject]:
     Path("a/graph.arrow").write_bytes(run("graph t/plain.parquet -k 3"))
     scores = run("score a/graph.parquet --difficulty t/plain.parquet::aum --rate 0.5")
     Path("a/scores.arrow").write_bytes(scores)
-    for line in (SWEEP, CACHED):
+    for line in (SWEEP, CACHED, IN_CELLS):
         run(line)
     Path("a/sweep.json").write_bytes(Path("out/sweep.json").read_bytes())
     reports = tuple(f"a/report.{suffix}" for suffix in ("json", "md", "html"))
@@ -284,8 +286,11 @@ def write_artifacts(folder: Path) -> list[Subject]:
             f"--report {report}"
         )
     entries = sorted(path.name for path in Path("cache").iterdir() if path.suffix != ".lock")
-    stages = tuple(f"cache/{name}" for name in entries if name.endswith(".parquet"))
+    kept = tuple(f"cache/{name}" for name in entries if name.startswith("index-"))
+    plain = [name for name in entries if not name.startswith("index-")]
+    stages = tuple(f"cache/{name}" for name in plain if name.endswith(".parquet"))
     cells = tuple(f"cache/{name}" for name in entries if name.endswith(".json"))
+    assert kept
     assert stages
     assert cells
     use_graph = (
@@ -316,9 +321,10 @@ def write_artifacts(folder: Path) -> list[Subject]:
         of("sweep", "a/sweep.json", (f"select a/scores.parquet --settings {{}} {PICK}",)),
         Subject("cache", stages, (CACHED,), "cache"),
         Subject("cells", cells, (SWEEP,), "cache"),
+        Subject("index", kept, (UPDATED,), "cache"),
         Subject(
             "cache, looked at",
-            (*stages, *cells),
+            (*stages, *cells, *kept),
             ("cache ls --cache-dir cache", "cache verify --cache-dir cache", CACHED + " --dry-run"),
         ),
         *(
