@@ -128,6 +128,17 @@ def test_bombs_are_refused_in_every_way_they_are_read(tmp_path, line):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["b.parquet", "rows.txt"]
 
 
+def test_a_piped_batch_that_unpacks_to_too_much_is_refused(tmp_path):
+    line = ["stream", "-", "--difficulty", "v", "--budget", "2", "-o", "o.parquet"]
+    done = subprocess.run(
+        [sys.executable, "-m", "d2cli", *line, "--max-memory", "300M"],
+        cwd=tmp_path, input=bombs.arrow("zstd"), capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
+    said = done.stdout.decode(), done.stderr.decode()
+    assert_refused((done.returncode, *said), 5, "standard input: unpacks to more", "300 MB")
+    assert not list(tmp_path.iterdir())
+
+
 def test_an_artifact_that_unpacks_to_too_much_is_refused(tmp_path):
     rng = np.random.default_rng(0)
     np.save(tmp_path / "e.npy", rng.normal(size=(50, 4)).astype(np.float32))

@@ -15,6 +15,7 @@ from d2cli.files.damage import reading
 from d2cli.files.globs import shard_files
 from d2cli.files.sources import STDIN
 from d2cli.files.tables import ArrowSource
+from d2cli.files.unpacking import unpacking
 
 DONE = ("_DONE", "_SUCCESS")  # files that say that nothing more will come
 LONGEST_NAP = 0.5  # seconds between two looks at a folder
@@ -43,6 +44,8 @@ def piped_batches(ref: str) -> Iterator[ArrowSource]:
         If standard input is a terminal.
     InputError
         If it is empty, no Arrow stream, or cut short within a batch.
+    ResourceError
+        If a batch unpacks to more than there is memory for.
     """
     if ref != STDIN:
         with reading(ref), Path(ref).open("rb") as file:
@@ -67,11 +70,11 @@ def _batches(name: str, file: IO[bytes]) -> Iterator[ArrowSource]:
             f"{name}: is no Arrow stream, which is all that can be read bit by bit",
             hint="name Parquet, NPY and other files as SOURCE instead of piping them",
         )
-    with reading(name):
+    with reading(name), unpacking(name, "read the schema"):
         stream = pa.ipc.open_stream(file if head == MAGIC else _Rest(head, file))
     number = 0
     while True:
-        with reading(name):
+        with reading(name), unpacking(name, "read a batch"):
             try:
                 batch = stream.read_next_batch()
             except StopIteration:
