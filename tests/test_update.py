@@ -10,6 +10,7 @@ from bench.data import generate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from d2cli.files import memory
 from d2cli.files.graph_index import index_damage, index_path, read_index, write_index
 from d2cli.params import GraphParams
 from d2cli.stages import adoption
@@ -327,3 +328,39 @@ def test_an_index_with_other_columns_is_damaged(tmp_path, clustered):
         assert index_damage(path) == f"{path}: is damaged"
     pq.write_table(table.slice(0, 0), path)
     assert read_index(path, "abc") is None
+
+
+@pytest.mark.parametrize("how", [{"compression": "zstd", "use_dictionary": False}, {}])
+def test_an_index_that_unpacks_to_much_more_than_its_size_is_not_read(
+    tmp_path, clustered, monkeypatch, how
+):
+    _, kept = built(clustered[:1200], CELLS)
+    path = index_path(tmp_path, "abc")
+    write_index(path, "abc", kept)
+    table = pq.read_table(path)
+    many = pa.array(np.zeros(10_000_000, np.int32))
+    cells = pa.LargeListArray.from_arrays(pa.array([0, len(many)], pa.int64()), many)
+    at = table.column_names.index("cells")
+    pq.write_table(table.set_column(at, "cells", cells), path, **{"compression": "none", **how})
+    assert path.stat().st_size < 2_000_000
+
+    def read(*_, **__):
+        raise AssertionError("it is read before its size is known")
+
+    monkeypatch.setattr(pq.ParquetFile, "read", read)
+    assert read_index(path, "abc") is None
+    assert index_damage(path) == f"{path}: is damaged"
+
+
+def test_an_index_that_memory_is_refused_for_is_not_used(tmp_path, clustered, monkeypatch):
+    _, kept = built(clustered[:1200], CELLS)
+    path = index_path(tmp_path, "abc")
+    write_index(path, "abc", kept)
+
+    def refuse(*_, **__):
+        raise MemoryError("malloc of size 12345678 failed")
+
+    with memory.within(memory.Limit(1 << 40, "the machine")):
+        assert read_index(path, "abc") is not None
+        monkeypatch.setattr(pq.ParquetFile, "read", refuse)
+        assert read_index(path, "abc") is None

@@ -19,6 +19,7 @@ from d2cli.files.damage import DAMAGE
 from d2cli.files.digests import canonical_json, parse_json
 from d2cli.files.publish import write_atomically
 from d2cli.files.tables import check_row_count
+from d2cli.files.unpacking import unpacking
 from d2cli.stages.kept import KeptCells
 from d2cli.stages.lists import pack, unpack
 
@@ -33,7 +34,7 @@ ARRAYS: dict[str, np.dtype[Any]] = {
     "neighbors": np.dtype(np.int32),
     "distances": np.dtype(np.float32),
 }
-UNSOUND = (*DAMAGE, LookupError, AttributeError)  # what a damaged file may lead to
+UNSOUND = (*DAMAGE, LookupError, AttributeError, ResourceError)  # what a damaged file may lead to
 
 
 def index_path(folder: Path, digest: str) -> Path:
@@ -92,7 +93,9 @@ def read_index(path: Path, digest: str) -> dict[str, KeptCells] | None:
         with pq.ParquetFile(path, page_checksum_verification=True) as file:
             check_row_count(file.metadata)
             _check_columns(file.schema_arrow)
-            table = file.read(use_threads=False)
+            _check_size(file.metadata, path.stat().st_size)
+            with unpacking(str(path), "read what is kept of a graph"):
+                table = file.read(use_threads=False)
         meta = parse_json((table.schema.metadata or {})[META])
         names = [str(name) for name in table["group"].to_pylist()]
         rows = [_row(table, i) for i in range(len(names))]
@@ -174,6 +177,17 @@ def _check_columns(schema: pa.Schema) -> None:
     expected |= {name: pa.large_list(pa.from_numpy_dtype(kind)) for name, kind in ARRAYS.items()}
     if schema.names != list(expected) or schema.types != list(expected.values()):
         raise ValueError("its columns are others")
+
+
+def _check_size(metadata: pq.FileMetaData, size: int) -> None:
+    """Raise ValueError if columns hold more than a file of ``size`` bytes does as they are."""
+    for group in map(metadata.row_group, range(metadata.num_row_groups)):
+        for i in range(metadata.num_columns):
+            column = group.column(i)
+            if column.compression != "UNCOMPRESSED" or {*column.encodings} - {"PLAIN", "RLE"}:
+                raise ValueError("it is compressed")
+            if max(column.total_uncompressed_size, 4 * column.num_values) > size:
+                raise ValueError("it holds more than there is room for in the file")
 
 
 def _row(table: pa.Table, i: int) -> dict[str, Any]:
