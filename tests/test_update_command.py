@@ -1,6 +1,10 @@
 """``d2 update`` as a user runs it: files in, a sealed graph out, bad input refused."""
 
+import base64
 import json
+import tracemalloc
+import zlib
+from dataclasses import replace
 
 import numpy as np
 import pyarrow as pa
@@ -8,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from d2cli.files.artifacts import read_artifact
+from d2cli.files.origins import origins_of
 from d2cli.files.scratch import DiskRoom
 from d2cli.files.stages import graph_of
 from d2cli.params import GraphParams
@@ -382,3 +387,34 @@ def test_graphs_that_are_not_searched_by_l2_are_refused(tmp_path, monkeypatch, d
 def test_a_graph_of_several_embeddings_is_refused(home, d2):
     made(d2, "graph", "old.parquet", "-e", "a=emb", "-e", "b=old.npy", "-o", "g.parquet")
     assert_refused(d2(*UPDATE), 2, "several embeddings", "build a new graph")
+
+
+def test_a_record_of_rows_that_makes_no_sense_is_none(home, d2):
+    made(d2, *GRAPH)
+    (home / "gone.txt").write_text("row-3\nrow-149\n")
+    made(d2, "update", "g.parquet", "--retire", "gone.txt", "-o", "fewer.parquet")
+    graph = read_artifact("fewer.parquet", "graph")
+    (record,) = graph.sources
+    (origin,) = origins_of(graph)
+    np.testing.assert_array_equal(np.flatnonzero(~origin.kept), [3, 149])
+
+    def packed(data):
+        return base64.b64encode(zlib.compress(data, 9)).decode()
+
+    for change in (
+        {"kept": packed(b"\0" * 100_000_000)},  # 100 kB
+        {"kept": packed(b"\0" * 18)},
+        {"kept": packed(b"\0" * 20)},
+        {"kept": "@" + record["kept"]},
+        {"kept": record["kept"][:-8]},
+        {"n_rows": 1 << 40},
+        {"n_rows": 1 << 70},
+        {"n_rows": 140},
+        {"n_rows": -150},
+        {"n_rows": -150, "kept": None},
+    ):
+        other = replace(graph, sources=[{**record, **change}])
+        tracemalloc.start()
+        assert origins_of(other) is None, change
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+        tracemalloc.stop()

@@ -22,8 +22,10 @@ from d2cli.files.columns import ColumnRef
 from d2cli.files.inputs import FoundEmbedding
 from d2cli.files.remote import Place, Remote, as_place, place_beside
 from d2cli.files.sources import STDIN, Sources
+from d2cli.files.unpacking import unpacking
 
 COLUMNS = ("embedding", "id", "within")
+MOST_DEFLATED = 1032  # bytes that one of zlib can stand for
 
 
 @dataclass(frozen=True, eq=False)
@@ -134,7 +136,13 @@ def _way(text: str, place: Place) -> str | None:
 
 
 def origins_of(graph: Artifact) -> list[Origin] | None:
-    """Return what a graph file records of its sources; None if that is nothing, or no sense."""
+    """Return what a graph file records of its sources; None if that is nothing, or no sense.
+
+    Raises
+    ------
+    ResourceError
+        If there is no memory for which rows it holds.
+    """
     if graph.sources is None or graph.name == "standard input":
         return None
     found = []
@@ -146,13 +154,35 @@ def origins_of(graph: Artifact) -> list[Origin] | None:
                 if role in COLUMNS
             }
             n_rows, kept = int(one["n_rows"]), None
+            if n_rows < 0:
+                return None
             if one["kept"] is not None:
-                bits = np.frombuffer(zlib.decompress(base64.b64decode(one["kept"])), np.uint8)
-                kept = np.unpackbits(bits, count=n_rows).astype(np.bool_)
+                with unpacking(graph.name, "read which rows it holds"):
+                    kept = _unpack_bits(one["kept"], n_rows)
             found.append(Origin(_follow(one["source"], graph), columns, n_rows, kept))
-    except (KeyError, TypeError, ValueError, AttributeError, zlib.error):
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError, zlib.error):
         return None
     return found
+
+
+def _unpack_bits(text: str, n_rows: int) -> NDArray[np.bool_]:
+    """Undo the packing of `to_record`; no more is unpacked than one bit a row takes.
+
+    Raises
+    ------
+    ValueError
+        If there are not so many bits, or so few bytes cannot stand for them.
+    zlib.error
+        If the text is damaged.
+    """
+    packed, n_bytes = base64.b64decode(text, validate=True), -(-n_rows // 8)
+    if n_bytes > MOST_DEFLATED * len(packed):
+        raise ValueError("there are more rows than bits")
+    stream = zlib.decompressobj()
+    bits = stream.decompress(packed, n_bytes + 1)
+    if len(bits) != n_bytes or not stream.eof:
+        raise ValueError("there is not one bit for each row")
+    return np.unpackbits(np.frombuffer(bits, np.uint8), count=n_rows).astype(np.bool_)
 
 
 def _follow(way: str, graph: Artifact) -> str:
