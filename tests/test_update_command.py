@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from d2cli.files.artifacts import read_artifact
+from d2cli.files.artifacts import read_artifact, seal, write_artifact
 from d2cli.files.origins import origins_of
 from d2cli.files.scratch import DiskRoom
 from d2cli.files.stages import graph_of
@@ -418,3 +418,37 @@ def test_a_record_of_rows_that_makes_no_sense_is_none(home, d2):
         assert origins_of(other) is None, change
         assert tracemalloc.get_traced_memory()[1] < 1_000_000
         tracemalloc.stop()
+
+
+def test_a_sealed_graph_that_makes_no_sense_is_refused(home, d2):
+    made(d2, *GRAPH, "--metric", "mahalanobis")
+    graph = read_artifact("g.parquet", "graph")
+    whitening = graph.meta["results"]["whitening"]
+    values = np.frombuffer(base64.b64decode(whitening["map"]), "<f8").copy()
+    values[7] = np.nan
+    nan = base64.b64encode(values.tobytes()).decode()
+    score = ("score", "bad.parquet", "--difficulty", "aum.npy", "--harder", "low")
+    np.save("aum.npy", np.arange(150.0))
+    for results in (
+        {"whitening": {**whitening, "map": whitening["map"][:40]}},
+        {"whitening": {**whitening, "map": "@@"}},
+        {"whitening": {**whitening, "map": nan}},
+        {"whitening": {**whitening, "map": None}},
+        {"whitening": {**whitening, "shrinkage": "x"}},
+        {"whitening": {**whitening, "shrinkage": 2.0}},
+        {"whitening": {}},
+        {"whitening": None},
+        {"dim": 60_000},
+        {"dim": None},
+        {"recall": None},
+    ):
+        changed = [{**graph.meta["results"], **results}]
+        changed.append({k: v for k, v in graph.meta["results"].items() if k not in results})
+        for one in changed:
+            meta = {name: graph.meta[name] for name in ("key", "parameters", "inputs")}
+            sealed = seal("graph", graph.table, **meta, results=one)
+            write_artifact(home / "bad.parquet", replace(sealed, sources=graph.sources))
+            line = ("update", "bad.parquet", *UPDATE[2:])
+            for command in (line, (*line, "--dry-run"), score):
+                assert_refused(d2(*command), 4, "bad.parquet: is no graph of d2: ")
+    assert not (home / "g2.parquet").exists()

@@ -98,11 +98,23 @@ def _whitening_results(whitening: Whitening) -> dict[str, Any]:
 
 
 def _whitening_of(results: dict[str, Any], dim: int) -> Whitening:
-    """Return the whitening that results hold."""
-    values = np.frombuffer(base64.b64decode(results["map"]), dtype="<f8").astype(np.float64)
+    """Return the whitening that results hold.
+
+    Raises
+    ------
+    ValueError
+        If it is no map of ``dim`` finite numbers to as many.
+    """
+    text = base64.b64decode(results["map"], validate=True)
+    values = np.frombuffer(text, dtype="<f8").astype(np.float64)
+    if len(values) != dim + dim * (dim + 1) // 2 or not np.isfinite(values).all():
+        raise ValueError(f"its whitening is no map of {dim} numbers")
+    shrinkage, sample_size = float(results["shrinkage"]), int(results["sample_size"])
+    if not 0 <= shrinkage <= 1:
+        raise ValueError(f"its whitening has the shrinkage {shrinkage}")
     factor = np.zeros((dim, dim))
     factor[np.tril_indices(dim)] = values[dim:]
-    return Whitening(values[:dim], factor, results["shrinkage"], results["sample_size"])
+    return Whitening(values[:dim], factor, shrinkage, sample_size)
 
 
 @lru_cache(maxsize=2)  # so that the undirected union, which the graph keeps, is made once
@@ -112,12 +124,26 @@ def graph_of(artifact: Artifact) -> KnnGraph:
     Raises
     ------
     ArtifactError
-        If a neighbour is no row.
+        If a neighbour is no row, or what is recorded of the graph makes no sense.
     """
+    try:
+        return _graph_of(artifact)
+    except (KeyError, TypeError, ValueError, AttributeError, OverflowError) as error:
+        why = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+        raise ArtifactError(f"{artifact.name}: is no graph of d2: {why}") from error
+
+
+def _graph_of(artifact: Artifact) -> KnnGraph:
     results, table = artifact.meta["results"], artifact.table
     neighbors = matrix(table, "neighbors")
     if neighbors.min(initial=0) < -1 or neighbors.max(initial=-1) >= len(neighbors):
         raise ArtifactError(f"{artifact.name}: a neighbor is not a row of the graph")
+    dim, metric = int(results["dim"]), artifact.meta["parameters"].get("metric")
+    whitening = None
+    if "whitening" in results:
+        whitening = _whitening_of(results["whitening"], dim)
+    elif metric == "mahalanobis" and "fusion" not in artifact.meta["parameters"]:
+        raise ValueError("it has no whitening")
     groups = None
     if "within" in table.column_names:
         groups = group_labels(column_of(table, "within"))
@@ -130,7 +156,7 @@ def graph_of(artifact: Artifact) -> KnnGraph:
         results["ef_search"],
         results["duplicates"],
         results.get("probes", 0),
-        _whitening_of(results["whitening"], results["dim"]) if "whitening" in results else None,
+        whitening,
     )
 
 

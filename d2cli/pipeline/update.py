@@ -281,6 +281,7 @@ def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Upda
     if changes.add is None and changes.retire is None:
         raise ParameterError("nothing is to be done", hint="add --add SOURCE or --retire FILE")
     graph = read_artifact(graph_ref, "graph")
+    graph_of(graph)  # refused before all else if it makes no sense
     params = changes.params(graph)
     n_old = graph.table.num_rows
     retired = np.empty(0, dtype=np.int64)
