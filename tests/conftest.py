@@ -11,6 +11,11 @@ import pytest
 SAMPLE_DATA = Path(__file__).parent.parent / "sample_data"
 
 
+def pytest_xdist_auto_num_workers():
+    """One worker more than cores: tests often wait for commands that they run."""
+    return (os.cpu_count() or 1) + 1
+
+
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path_factory, monkeypatch):
     """No test sees the user's cache, or another test's."""

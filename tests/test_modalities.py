@@ -459,4 +459,4 @@ def test_a_sweep_of_modalities_is_no_file_of_settings(data, d2):
     assert d2("sweep", "t.parquet", *args, "-o", "s.json")[0] == 0
     how = ("prune", "t.parquet", "-e", "image", "--difficulty", "aum", "--rate", 0.8)
     code, _, err = d2(*how, "--settings", "s.json")
-    assert (code, "is not a sweep" in err) == (4, True)
+    assert (code, "over modalities, which settles nothing" in err) == (4, True)
