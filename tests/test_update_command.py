@@ -238,18 +238,6 @@ def test_what_is_kept_in_the_cache_is_used_and_made_again(larger, d2, own_cache)
     assert len(list((larger / "nowhere" / "else").glob("index-*.parquet"))) == 1
 
 
-def test_cells_that_are_used_are_an_input_of_the_key(larger, d2, tmp_path):
-    made(d2, *APPROXIMATE)
-    made(d2, *ADD)
-    first = read_artifact("g2.parquet", "graph")
-    assert "up to date" in made(d2, *ADD)[1]
-    _, err = made(d2, *ADD, "--cache-dir", tmp_path / "other")
-    assert "made again" in err
-    other = read_artifact("g2.parquet", "graph")
-    assert ("cells" in first.meta["inputs"], "cells" in other.meta["inputs"]) == (True, False)
-    assert first.key != other.key
-
-
 def test_an_approximate_graph_becomes_exact_by_a_search_of_all_rows(larger, d2):
     made(d2, *APPROXIMATE)
     assert "all rows are searched again" in made(d2, *ADD, "--backend", "exact")[1]

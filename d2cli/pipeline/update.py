@@ -1,7 +1,6 @@
 """``d2 update``: rows added to a graph, and others taken out of it."""
 
 from dataclasses import dataclass, replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,7 +15,7 @@ from d2cli.files.additions import (
 from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
 from d2cli.files.columns import group_labels
-from d2cli.files.digests import digest_array, digest_file, digest_labels
+from d2cli.files.digests import digest_array, digest_labels
 from d2cli.files.graph_index import index_path, read_index
 from d2cli.files.graph_sources import (
     Part,
@@ -65,9 +64,7 @@ class Updating:
     origins : list of Origin
         The sources of the result.
     kept : dict of str to KeptCells
-        What was kept of the graph, if rows may be searched in cells.
-    index : Path
-        Where that lies, or would.
+        What was kept of the graph.
     """
 
     graph: Artifact
@@ -78,7 +75,6 @@ class Updating:
     found: FoundEmbedding | None
     origins: list[Origin]
     kept: dict[str, KeptCells]
-    index: Path
 
     @property
     def in_cells(self) -> bool:
@@ -117,10 +113,8 @@ class Updating:
     def inputs(self, added: Embedding | None) -> dict[str, str]:
         """Return the digests that the key is made of."""
         digests = {f"added_{name}": one for name, one in (added.digests if added else {}).items()}
-        cells = {"cells": digest_file(self.index)} if self.kept else {}  # made anew they differ
         return {
             "graph": self.graph.digest,
-            **cells,
             **digests,
             "retired": digest_array(self.retired.astype(np.float64)),
         }
@@ -232,13 +226,13 @@ def run_update(
     ArtifactError
         If the graph is damaged, or its sources hold other vectors.
     """
-    updating, place = _find(run, graph_ref, changes, output, cache_dir)
+    updating, place = _find(run, graph_ref, changes, output)
     follow(run, updating.plan(run), cache_dir)
     kept: dict[str, KeptCells] = {}
 
     def make() -> Artifact:
-        if updating.in_cells and not updating.kept:
-            _note_missing(run, updating)
+        if updating.in_cells:
+            updating.kept.update(_read_kept(run, updating.graph, cache_dir))
         return updating.make(run, added, kept)
 
     added = updating.found.read(run.room) if updating.found else None
@@ -266,7 +260,7 @@ def plan_run_update(
     cache_dir: str | None = None,
 ) -> DryRun:
     """Return what `run_update` would do; reads no vectors of the graph and writes nothing."""
-    updating, place = _find(run, graph_ref, changes, output, cache_dir)
+    updating, place = _find(run, graph_ref, changes, output)
     plan = updating.plan(run)
     added = updating.found.read(run.room) if updating.found else None
     standing = standing_artifacts("graph", place, None)
@@ -280,9 +274,7 @@ def plan_run_update(
     return DryRun(plan, (Forecast("graph", status, reason, n, size),))
 
 
-def _find(
-    run: Run, graph_ref: str, changes: Changes, output: str, cache_dir: str | None
-) -> tuple[Updating, Place | None]:
+def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Updating, Place | None]:
     """Find everything, and refuse what does not go together before anything large is read."""
     if output != STDIN:
         check_suffix(as_place(output), ARTIFACT_SUFFIXES, "a graph")
@@ -309,15 +301,14 @@ def _find(
         found, origin = find_added(run, graph, changes, recorded, survivors)
         after.append(origin)
     place = checked_place(run, output, graph_ref)
-    index = index_path(cache.cache_folder(cache_dir), graph.digest)
-    updating = Updating(graph, params, parts, survivors, retired, found, after, {}, index)
-    if updating.in_cells:
-        updating.kept.update(read_index(index, graph.digest) or {})
-    return updating, place
+    return Updating(graph, params, parts, survivors, retired, found, after, {}), place
 
 
-def _note_missing(run: Run, updating: Updating) -> None:
-    """Say why cells have to be made again."""
-    index = updating.index
-    why = f"{index} is damaged" if index.exists() else "its cells are not in the cache"
-    run.note(f"note: {updating.graph.name}: {why}; they are made again, which takes longer")
+def _read_kept(run: Run, graph: Artifact, cache_dir: str | None) -> dict[str, KeptCells]:
+    """Return what was kept of a graph; say so if it has to be made again."""
+    path = index_path(cache.cache_folder(cache_dir), graph.digest)
+    kept = read_index(path, graph.digest)
+    if kept is None:
+        why = f"{path} is damaged" if path.exists() else "its cells are not in the cache"
+        run.note(f"note: {graph.name}: {why}; they are made again, which takes longer")
+    return kept or {}
