@@ -138,7 +138,8 @@ def _loop(graph: KnnGraph, scores: Scores, budget: int, gamma: float) -> NDArray
 
 def _artifacts(vectors: NDArray[np.float32]) -> str:
     graph = _graph(vectors)
-    details: dict[str, Any] = {"parameters": {}, "inputs": {}, "results": graph_results(graph)}
+    results = {**graph_results(graph), "dim": DIM}
+    details: dict[str, Any] = {"parameters": {}, "inputs": {}, "results": results}
     with TemporaryDirectory(prefix="d2-") as folder:
         path = Path(folder) / "graph.parquet"
         write_artifact(
