@@ -18,8 +18,9 @@ from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import Groups, group_by, one_group
 from d2cli.stages.kernel import edge_weights
 from d2cli.stages.methods import Picked, Task
+from d2cli.stages.parts import cut_parts, even_parts
 from d2cli.stages.recall import Recall
-from d2cli.stages.rounds import Rounds, cut_parts, even_parts, pick_in_rounds
+from d2cli.stages.rounds import Rounds, pick_in_rounds
 from d2cli.stages.score import score_rows
 from d2cli.stages.selection import Wishes, _pick_d2, select_coreset
 from d2cli.stages.ties import tie_order

@@ -13,7 +13,7 @@ from d2cli.errors import ParameterError
 from d2cli.files.parts import Parts, open_store
 from d2cli.pipeline.run import Run, open_cache_folder
 from d2cli.stages.executor import Executor, Handle, InProcess
-from d2cli.stages.rounds import check_partitions
+from d2cli.stages.parts import check_partitions
 
 LEAST_ROWS = 50_000  # of a partition that nobody asked for: about a second of work
 

@@ -12,7 +12,7 @@ from d2cli.params import PROBE, ScoreParams
 from d2cli.pipeline.engine import EngineParams, working
 from d2cli.pipeline.run import Run
 from d2cli.stages.forward import Forward
-from d2cli.stages.rounds import even_parts
+from d2cli.stages.parts import even_parts
 
 
 class Scored(Protocol):

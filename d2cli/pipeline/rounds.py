@@ -12,7 +12,8 @@ from d2cli.pipeline.engine import EngineParams, working
 from d2cli.pipeline.run import Run
 from d2cli.stages.methods import Picked
 from d2cli.stages.parallel import Progress
-from d2cli.stages.rounds import Rounds, even_parts
+from d2cli.stages.parts import even_parts
+from d2cli.stages.rounds import Rounds
 
 
 class Selecting(Protocol):

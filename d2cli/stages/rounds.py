@@ -43,18 +43,18 @@ Blelloch, Fineman, Shun. Greedy sequential maximal independent set and matching 
 average. SPAA 2012. arXiv:1202.3205.
 """
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.errors import ParameterError
-from d2cli.stages._messages import GreedyPicks
-from d2cli.stages._rounds import Neighborhood, from_other_ends
+from d2cli.stages._rounds import Neighborhood
 from d2cli.stages.executor import Executor, InProcess
+from d2cli.stages.greedy import greedy_picks
 from d2cli.stages.methods import Picked, Task
 from d2cli.stages.parallel import Progress, no_progress
+from d2cli.stages.parts import Part, cut_parts
 
 OUT, OPEN, SETTLED, FRESH = np.arange(4, dtype=np.uint8)  # see `Neighborhood`
 LAST_PLACE = np.iinfo(np.int32).max
@@ -92,112 +92,6 @@ class Rounds:
         """Begin with nothing known."""
         nothing = Picked(np.empty(0, np.int64), np.empty(0, np.float64))
         return cls(parts, executor or InProcess(), nothing)
-
-
-def check_partitions(n_samples: int, n_parts: int) -> None:
-    """Refuse more parts than rows, or none.
-
-    Raises
-    ------
-    ParameterError
-    """
-    if not 1 <= n_parts <= n_samples:
-        raise ParameterError(
-            f"partitions is {n_parts:,}, expected 1 to {n_samples:,}, the number of rows",
-            hint="lower --partitions",
-        )
-
-
-def even_parts(n_samples: int, n_parts: int) -> NDArray[np.int64]:
-    """Divide rows into parts of consecutive rows whose sizes differ by at most one, (n,).
-
-    Raises
-    ------
-    ParameterError
-        If there are fewer rows than parts.
-    """
-    check_partitions(n_samples, n_parts)
-    return np.arange(n_samples, dtype=np.int64) * n_parts // n_samples
-
-
-@dataclass(frozen=True, eq=False)
-class Part:
-    """The rows of one part, and their edges to all candidates.
-
-    Attributes
-    ----------
-    rows : int64 array, shape (m,)
-        Ascending.
-    around : int64 array, shape (h,)
-        Their neighbours in other parts, ascending.
-    indptr, indices, weights, start, place
-        See `Neighborhood`: the rows come first, then those around.
-    group : int32 array, shape (m,)
-    border : int32 array
-        The rows that have neighbours in other parts.
-    """
-
-    rows: NDArray[np.int64]
-    around: NDArray[np.int64]
-    indptr: NDArray[np.int64]
-    indices: NDArray[np.int32]
-    weights: NDArray[np.float64]
-    start: NDArray[np.float64]
-    place: NDArray[np.int32]
-    group: NDArray[np.int32]
-    border: NDArray[np.int32]
-
-
-def cut_parts(
-    task: Task, score: NDArray[np.float64], open_: NDArray[np.bool_], parts: NDArray[np.integer]
-) -> Iterator[Part]:
-    """Yield the parts that have open rows.
-
-    Parameters
-    ----------
-    task : Task
-    score : float64 array, shape (n,)
-        First scores.
-    open_ : bool array, shape (n,)
-        All others are left out.
-    parts : int array, shape (n,)
-        The part of each row.
-    """
-    around, place = task.graph.adjacency, task.place.astype(np.int32)
-    # A message has the weight that its sender knows; in graphs of d2 both ends know the same.
-    distances = from_other_ends(around.indptr, around.indices, around.distances)
-    local = np.empty(len(score), dtype=np.int32)
-    opened = np.flatnonzero(open_)
-    by_part = opened[np.argsort(parts[opened], kind="stable")]
-    for rows in np.split(by_part, np.flatnonzero(np.diff(parts[by_part])) + 1):
-        if not len(rows):
-            continue
-        edges = around.edges_of(rows)
-        degrees = around.indptr[rows + 1] - around.indptr[rows]
-        there = open_[around.indices[edges]]
-        ends = (
-            np.concatenate([[0], np.cumsum(there)])[np.cumsum(degrees)] if len(edges) else degrees
-        )
-        edges = edges[there]
-        mine = np.zeros(len(score), dtype=np.bool_)
-        mine[around.indices[edges]] = True
-        mine[rows] = False
-        beside = np.flatnonzero(mine)
-        both = np.concatenate([rows, beside])
-        local[both] = np.arange(len(both), dtype=np.int32)
-        near = local[around.indices[edges]]
-        crossing = np.flatnonzero(near >= len(rows))
-        yield Part(
-            rows,
-            beside,
-            np.concatenate([[0], ends]).astype(np.int64),
-            near,
-            task.weigh(distances[edges]),
-            score[rows],
-            place[both],
-            task.groups.codes[rows],
-            np.unique(np.searchsorted(ends, crossing, side="right")).astype(np.int32),
-        )
 
 
 def advance(
@@ -402,18 +296,7 @@ def _pick_included(
     """Pick the included rows; return them, the scores that they leave, and which rows are open."""
     if not len(task.included):
         return Picked(task.included, np.empty(0)), score, task.candidate
-    around = task.graph.adjacency
-    picks = GreedyPicks(
-        around.indptr,
-        around.indices,
-        score,
-        task.order,
-        task.candidate.astype(np.uint8),
-        task.included,
-        task.groups.codes,
-        np.array(task.budgets, dtype=np.int64),
-        clamped,
-    )
+    around, picks = task.graph.adjacency, greedy_picks(task, score, clamped)
     rows = np.sort(task.included)
     picks.weigh(rows, task.weigh(around.distances[around.edges_of(rows)]))
     picks.advance(len(task.included))

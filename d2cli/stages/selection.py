@@ -16,6 +16,7 @@ from d2cli.stages.budget import group_budgets
 from d2cli.stages.changes import limit_changes, mark_earlier
 from d2cli.stages.defects import count_rows
 from d2cli.stages.graph import KnnGraph
+from d2cli.stages.greedy import greedy_picks
 from d2cli.stages.groups import Groups, one_group
 from d2cli.stages.kernel import bandwidth_value, edge_weights
 from d2cli.stages.methods import METHODS, Picked, Task
@@ -213,20 +214,7 @@ def _pick_d2(
     task: Task, score: NDArray[np.float64], clamped: bool, on_progress: Progress
 ) -> Picked:
     """Pick by score with reverse messages, piece by piece."""
-    around, limit = task.graph.adjacency, task.limit
-    limited = () if limit is None else limit.arrays()
-    picks = GreedyPicks(
-        around.indptr,
-        around.indices,
-        score,
-        task.order,
-        task.candidate.astype(np.uint8),
-        task.included,
-        task.groups.codes,
-        np.array(task.budgets, dtype=np.int64),
-        clamped,
-        *limited,
-    )
+    picks = greedy_picks(task, score, clamped)
     budget, weighed_at = len(picks.rows), 0
     at_once = max(len(score) // BATCHES, LEAST_BATCH)
     while picks.done < budget:
