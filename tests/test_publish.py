@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import pytest
 
@@ -333,3 +334,19 @@ def test_writers_in_one_folder_do_not_sweep_each_other(tmp_path):
 
     assert [(tmp_path / name).read_text() for name in "abc"] == ["a149", "b149", "c149"]
     assert listing(tmp_path) == ["a", "b", "c"]
+
+
+def test_an_output_whose_whole_path_is_too_long_is_refused_before_any_work(tmp_path, monkeypatch):
+    folder, most = tmp_path, os.pathconf("/", "PC_PATH_MAX") - 1  # bytes, without the last zero
+    while len(str(folder)) + 202 < most - 30:
+        folder /= "f" * 200
+    folder /= "f" * (most - len(str(folder)) - len("/") - len("/name.npy"))
+    folder.mkdir(parents=True)
+    with pytest.raises(ParameterError, match=r"name\.npy: the whole path is too long"):
+        check_output(folder / "name.npy", [])  # it has room, a temporary file beside it has not
+    monkeypatch.chdir(folder.parent)
+    here = Path(folder.name)
+    with pytest.raises(ParameterError, match="too long to be written"):
+        check_output(here / ("n" * 100), [])  # short as it is, but not whole
+    monkeypatch.undo()
+    check_output(folder.parent / "name.npy", [])

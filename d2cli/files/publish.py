@@ -159,6 +159,10 @@ def _write_all(file: BinaryIO, data: bytes) -> None:
     file.write(data)
 
 
+def _temporary_name() -> str:
+    return f".{secrets.token_hex(8)}{SUFFIX}"
+
+
 def _open_new(path: Path) -> BinaryIO:
     return path.open("xb")
 
@@ -183,7 +187,7 @@ def create_locked(
         Locked until it is closed.
     """
     while True:
-        path = target.with_name(f".{secrets.token_hex(8)}{SUFFIX}")
+        path = target.with_name(_temporary_name())
         file = open_new(path)
         if fcntl is None:
             return path, file
@@ -276,11 +280,25 @@ def check_output(path: Place, inputs: Iterable[Place]) -> None:
     refuse_inputs(path, list(inputs))
     if is_device(path):
         return
-    folder = Path(os.path.realpath(path)).parent
+    target = Path(os.path.realpath(path))
+    folder = target.parent
     if not folder.is_dir():
         raise ParameterError(f"{path}: there is no folder {folder}", hint="make it first")
     if not os.access(folder, os.W_OK):
         raise ResourceError(f"{path}: the folder cannot be written to", hint="name another place")
+    _refuse_long(path, target)
+
+
+def _refuse_long(path: Path, target: Path) -> None:
+    """Refuse a path that, whole, is too long for the system, or for a temporary file beside it."""
+    for place in (target, target.with_name(_temporary_name())):
+        try:
+            place.lstat()
+        except OSError as error:
+            if error.errno == errno.ENAMETOOLONG:
+                raise ParameterError(
+                    f"{path}: the whole path is too long to be written", hint="name a shorter one"
+                ) from error
 
 
 def _refuse_loop(path: Path) -> None:

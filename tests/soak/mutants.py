@@ -51,7 +51,8 @@ class Target:
 
 STAGES = ("messages", "kernels", "score", "selection")
 TARGETS = {
-    "selection": Target("d2cli/stages/selection.py", (), ("selection", "messages")),
+    "selection": Target("d2cli/stages/selection.py", (), ("selection", "messages", "previous")),
+    "greedy": Target("d2cli/stages/greedy.py", (), ("selection", "messages", "previous", "rounds")),
     "score": Target("d2cli/stages/score.py", (), ("score", "messages")),
     "messages": Target(
         "d2cli/stages/_messages.pyx", ("sum_messages", "Tournament", "GreedyPicks"), STAGES

@@ -178,7 +178,8 @@ def _slash(folder: Path, file: Path) -> str:
 
 KINDS = {name: Kind(_named(text)) for name, text in NAMES.items()} | {
     "name of 255 bytes": Kind(_long_name(255)),
-    "path of 4,095 bytes": Kind(_of_length(4095)),
+    "path of 3,900 bytes": Kind(_of_length(3900)),
+    "path of 4,095 bytes": Kind(_of_length(4095), 0, 2, 0),
     "links": Kind(_link),
     "links of folders": Kind(_folder_link),
     "name of 256 bytes": Kind(_long_name(256), 3, 2, 2),
