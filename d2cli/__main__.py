@@ -110,7 +110,8 @@ def _call(arguments: list[str]) -> int:
             code = cli_completion.answer(cli.app, asked)
         else:
             cli_completion.bring_scripts()
-            code = cli.app(
+            parser = cli.parser_of(arguments[0])
+            code = parser(
                 args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
             )
         sys.stdout.flush()

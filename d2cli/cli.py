@@ -3,10 +3,12 @@
 Nothing heavy is imported before a command runs: ``d2 --help`` loads neither NumPy nor pyarrow.
 """
 
-from typing import Annotated, Any
+import copy
+from functools import cache as cached
+from typing import Annotated, Any, cast
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 
 from d2cli import __version__
 from d2cli import options as opt
@@ -391,10 +393,33 @@ def prune(
     )
 
 
+def parser_of(word: str) -> TyperGroup:
+    """Return the parser of a command line by its first word.
+
+    It knows the one command of that name, since to look through the options of all takes as long
+    as a small run; or all commands, where the word is the name of none.
+    """
+    named = [one for one in app.registered_commands if _name(one) == word]
+    return _parser(word if named else None)
+
+
+@cached
+def _parser(name: str | None) -> TyperGroup:
+    part = copy.copy(app)
+    if name is not None:
+        part.registered_commands = [one for one in app.registered_commands if _name(one) == name]
+        part.registered_groups = []
+    return cast(TyperGroup, typer.main.get_command(part))
+
+
+def _name(command: typer.models.CommandInfo) -> str:
+    return command.name or str(getattr(command.callback, "__name__", ""))
+
+
 def options_by_command() -> dict[str, dict[str, Option]]:
     """Return the options of every command that a file or the environment may set."""
     found: dict[str, dict[str, Option]] = {}
-    commands = typer.main.get_command(app).commands  # type: ignore[attr-defined]
+    commands = _parser(None).commands
     groups = {
         name: group.commands for name, group in commands.items() if hasattr(group, "commands")
     }

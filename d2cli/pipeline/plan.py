@@ -9,6 +9,7 @@ import math
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -191,8 +192,12 @@ class Plan:
         }
 
 
+@cache
 def measure_speed() -> float:
-    """Return the floating-point operations a second of a small matrix product (about 20 ms)."""
+    """Return the floating-point operations a second of a small matrix product.
+
+    It is measured once in a process, in about 20 ms.
+    """
     left = np.ones((512, 128), dtype=np.float32)
     right = np.ones((128, 2048), dtype=np.float32)
     best = math.inf

@@ -13,11 +13,15 @@ from pathlib import Path
 
 
 def load() -> None:
-    """Import all modules of d2, so that children need not."""
+    """Import all modules of d2 and make its parsers, so that children need not."""
     import d2cli
 
     for module in pkgutil.walk_packages(d2cli.__path__, "d2cli."):
         importlib.import_module(module.name)
+    from d2cli import cli
+
+    for command in ("", *cli.options_by_command()):
+        cli.parser_of(command)
 
 
 @dataclass(frozen=True)

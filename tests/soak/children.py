@@ -6,10 +6,8 @@ So a run costs what it computes, not what Python takes to start.
 import contextlib
 import gc
 import hashlib
-import importlib
 import json
 import os
-import pkgutil
 import re
 import signal
 import sys
@@ -19,6 +17,7 @@ import warnings
 from pathlib import Path
 
 from tests.soak import steps
+from tests.soak.calls import load
 
 # As d2 itself sets it, but before NumPy is imported: threads of BLAS that wait for each other take
 # two thirds of all processor time else.
@@ -35,11 +34,7 @@ NOISE = (".lock",)  # what may stay in a cache folder: empty, and taken again by
 
 def preload():
     """Import all that the commands import."""
-    import d2cli
-
-    for module in pkgutil.walk_packages(d2cli.__path__, "d2cli."):
-        if not module.name.endswith("__main__"):
-            importlib.import_module(module.name)
+    load()
     with contextlib.suppress(ImportError):
         import sklearn.linear_model
         import sklearn.neighbors  # noqa: F401
