@@ -58,6 +58,7 @@ Strict = Annotated[bool, typer.Option("--strict", help="Exit with 3 for warnings
 
 
 def check(
+    context: typer.Context,
     source: opt.Source = "-",
     difficulty: Difficulty = None,
     labels: Labels = None,
@@ -88,10 +89,7 @@ def check(
     exit code is 3. warn: it would take them; look first.
     """
     if self_test:
-        if source != "-":
-            raise ParameterError(
-                f"--self-test checks the installation, not {source}", hint="leave one of them out"
-            )
+        _refuse_data(context, source)
         from d2cli import commands_self_test
 
         return commands_self_test.self_test(as_json=json)
@@ -112,3 +110,18 @@ def check(
         id_=id_,
         setting=commands.Setting(threads, False, quiet, False, opt.max_memory(max_memory)),
     )
+
+
+def _refuse_data(context: typer.Context, source: str) -> None:
+    """Refuse what a check of the installation has no use for."""
+    beside = [source] if source != "-" else []
+    for parameter in context.command.params:
+        found = context.get_parameter_source(parameter.name or "")
+        typed = getattr(found, "name", "") == "COMMANDLINE"
+        if typed and parameter.name not in ("source", "self_test", "json", "quiet"):
+            beside.append(max(parameter.opts, key=len))
+    if beside:
+        raise ParameterError(
+            f"--self-test checks the installation, not {' and '.join(beside)}",
+            hint="leave one of them out",
+        )

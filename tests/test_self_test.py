@@ -59,6 +59,9 @@ def test_data_and_the_installation_are_not_checked_together(d2):
     code, _, err = d2("check", "emb.npy", "--self-test")
     assert code == 2
     assert "--self-test checks the installation, not emb.npy" in err
+    code, _, err = d2("check", "--self-test", "-k", "5", "--strict", "--json")
+    assert code == 2
+    assert "--self-test checks the installation, not --neighbors and --strict" in err
 
 
 @pytest.mark.parametrize(

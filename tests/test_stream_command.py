@@ -338,6 +338,7 @@ def test_damaged_and_foreign_checkpoints_are_refused(here, d2):
         (here / "o.checkpoint.parquet").write_bytes(damaged)
         code, _, err = d2(*line)
         assert code == 4, err
+        assert "hint: name another --checkpoint, or start anew with --force" in err
         assert (here / "o.checkpoint.parquet").read_bytes() == damaged
     assert d2(*line, "--force")[0] == 0
     assert (here / "o.checkpoint.parquet").read_bytes() == whole

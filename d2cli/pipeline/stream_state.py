@@ -184,7 +184,12 @@ class Stream:
         """
         if self.place is None or self.run.force or not self.place.exists():
             return None
-        found = read_artifact(self.place, "checkpoint")
+        try:
+            found = read_artifact(self.place, "checkpoint")
+        except ArtifactError as error:
+            raise ArtifactError(
+                error.message, hint="name another --checkpoint, or start anew with --force"
+            ) from error
         other = _first_difference(found.meta["parameters"], self.parameters)
         ours = {**self.about_rows, "rows": found.meta["inputs"].get("rows")}
         other = other or _first_difference(found.meta["inputs"], ours)

@@ -55,7 +55,9 @@ TARGETS = {
     "greedy": Target("d2cli/stages/greedy.py", (), ("selection", "messages", "previous", "rounds")),
     "score": Target("d2cli/stages/score.py", (), ("score", "messages")),
     "messages": Target(
-        "d2cli/stages/_messages.pyx", ("sum_messages", "Tournament", "GreedyPicks"), STAGES
+        "d2cli/stages/_messages.pyx",
+        ("sum_messages", "Tournament", "GreedyPicks"),
+        (*STAGES, "previous"),
     ),
     "keys": Target(
         "d2cli/files/artifacts.py",
