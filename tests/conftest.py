@@ -59,7 +59,7 @@ def shell(tmp_path):
             env=environment,
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=more.pop("timeout", 60),
             check=False,
             stdin=subprocess.DEVNULL,
             **more,

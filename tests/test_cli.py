@@ -775,7 +775,7 @@ def test_artifacts_are_read_without_an_abort_at_exit(table, shell):
     # Threads of the file reader must not outlive Python: many short runs at once show it.
     many = "seq 40 | xargs -P8 -I{} sh -c 'd2 graph train.parquet -q -o g.parquet; echo $?'"
     shell("d2 graph train.parquet -q -o g.parquet")
-    done = shell(many)
+    done = shell(many, timeout=240)
     assert done.stdout.split() == ["0"] * 40, done.stderr
 
 
