@@ -18,6 +18,7 @@ import pytest
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.pipeline.cluster import RayExecutor, on_cluster
+from d2cli.stages.rounds import advance
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
 
@@ -138,16 +139,34 @@ def test_tasks_are_retried_and_failures_are_told_apart(cluster, tmp_path):
         assert "goes on where this one ended" in caught.value.hint
 
 
+def mine(monkeypatch, choose):
+    """Let ``choose`` name what some tasks are begun by: a function and its first argument."""
+    submit, go_on = RayExecutor.submit, RayExecutor.go_on
+
+    def submit_mined(self, function, *arguments):
+        return submit(self, *(choose(function) or ()), function, *arguments)
+
+    def go_on_mined(self, function, *arguments, anew):
+        more = choose(function)
+        if more is None:
+            return go_on(self, function, *arguments, anew=anew)
+        function, *arguments = *more, function, *arguments
+        return go_on(self, function, *arguments, anew=lambda: (*more[1:], advance, *anew()))
+
+    monkeypatch.setattr(RayExecutor, "submit", submit_mined)
+    monkeypatch.setattr(RayExecutor, "go_on", go_on_mined)
+
+
 def test_a_worker_that_dies_costs_one_task(made, cluster, tmp_path, d2, monkeypatch):
-    submit, tasks = RayExecutor.submit, []
+    tasks = []
 
-    def mined(self, function, *arguments):
+    def choose(function):
         tasks.append(function)
-        if len(tasks) == 6:  # in the second round or so
-            return submit(self, die_once, str(tmp_path / "died"), function, *arguments)
-        return submit(self, function, *arguments)
+        if len(tasks) == 5:  # in the second round
+            return die_once, str(tmp_path / "died")
+        return None
 
-    monkeypatch.setattr(RayExecutor, "submit", mined)
+    mine(monkeypatch, choose)
     stage = select(made, cluster, tmp_path, d2, "--partitions", 3)
     assert stage["retries"] == 1
     assert (tmp_path / "died").exists()
@@ -168,7 +187,7 @@ def hold(folder, function, *arguments):
 def test_a_node_that_dies_costs_its_tasks(made, cluster, tmp_path, d2, monkeypatch):
     with unwarned():
         node = cluster.add_node(**NODE)
-    submit, tasks, place = RayExecutor.submit, [], tmp_path / "held"
+    tasks, place = [], tmp_path / "held"
     place.mkdir()
 
     def kill():
@@ -181,15 +200,17 @@ def test_a_node_that_dies_costs_its_tasks(made, cluster, tmp_path, d2, monkeypat
 
     killer = threading.Thread(target=kill)
 
-    def mined(self, function, *arguments):
+    def choose(function):
         tasks.append(function)
-        if 8 < len(tasks) <= 15:  # those of the second round, more than there are CPUs elsewhere
-            if len(tasks) == 15:
-                killer.start()
-            return submit(self, hold, str(place), function, *arguments)
-        return submit(self, function, *arguments)
+        if (
+            not 8 < len(tasks) <= 15
+        ):  # those of the second round, more than there are CPUs elsewhere
+            return None
+        if len(tasks) == 15:
+            killer.start()
+        return hold, str(place)
 
-    monkeypatch.setattr(RayExecutor, "submit", mined)
+    mine(monkeypatch, choose)
     stage = select(made, cluster, tmp_path, d2, "--partitions", 7)
     killer.join()
     assert (place / node.node_id).exists()
@@ -205,15 +226,13 @@ def score_line(made, *more):
 def test_a_cluster_scores_the_same_bytes_though_a_worker_dies(
     made, cluster, tmp_path, d2, monkeypatch
 ):
-    submit, tasks, output = RayExecutor.submit, [], tmp_path / "s.parquet"
+    tasks, output = [], tmp_path / "s.parquet"
 
-    def mined(self, function, *arguments):
+    def choose(function):
         tasks.append(function)
-        if len(tasks) == 5:
-            return submit(self, die_once, str(tmp_path / "died"), function, *arguments)
-        return submit(self, function, *arguments)
+        return (die_once, str(tmp_path / "died")) if len(tasks) == 5 else None
 
-    monkeypatch.setattr(RayExecutor, "submit", mined)
+    mine(monkeypatch, choose)
     more = ("--engine", "ray", "--address", cluster.address, "--partitions", 3, "-v")
     code, _, err = d2(*score_line(made, *more, "-o", output))
     assert code == 0, err

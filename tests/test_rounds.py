@@ -290,12 +290,49 @@ def test_what_is_known_is_not_decided_again_on_whatever_parts(seed, n, clamped):
         np.concatenate([np.empty(0), *(picked.values for picked in records[:until])]),
     )
     again = []
-    later = Rounds(rng.integers(0, 3, n), InProcess(), known, again.append)
+    later = replace(Rounds.of(rng.integers(0, 3, n)), known=known, record=again.append)
     resumed = pick_in_rounds(task, score, clamped, later, finish=_pick_d2)
 
     check_equal(resumed, (whole.rows, whole.values))
     for picked in again:
         assert not np.isin(picked.rows, known.rows).any()
+
+
+class Forgetful(InProcess):
+    """What a task leaves is lost now and then."""
+
+    def __init__(self, rng):
+        self.rng, self.lost = rng, 0
+
+    def go_on(self, function, *arguments, anew):
+        if self.rng.random() < 0.4:
+            arguments = anew()
+            self.lost += 1
+        return super().go_on(function, *arguments, anew=anew)
+
+
+@given(
+    seed=st.integers(0, 2**32 - 1),
+    n=st.integers(2, 90),
+    clamped=st.booleans(),
+    resumed=st.booleans(),
+)
+@settings(max_examples=200, deadline=None)
+def test_a_part_that_is_lost_goes_on_from_what_the_others_know(seed, n, clamped, resumed):
+    rng = np.random.default_rng(seed)
+    group = group_by(rng.integers(0, 3, n))
+    budgets = [int(rows * 0.7) for rows in group.counts()]
+    task = task_of(graph_of(*random_graph(rng, n, 4)), budgets=budgets, gamma=0.2, group=group)
+    score = rng.normal(size=n) + 1
+    expected = loop(task, score, 0.2, clamped)
+    known = Rounds.of(np.zeros(n, int)).known
+    if resumed:
+        records = []
+        first = replace(Rounds.of(rng.integers(0, 4, n)), record=records.append)
+        pick_in_rounds(task, score, clamped, first, finish=_pick_d2)
+        known = records[0] if records else known
+    rounds = replace(Rounds.of(rng.integers(0, 5, n), Forgetful(rng)), known=known)
+    check_equal(pick_in_rounds(task, score, clamped, rounds, finish=_pick_d2), expected)
 
 
 def test_what_is_recorded_counts_only_afterwards():
@@ -344,11 +381,12 @@ def test_tasks_change_nothing_that_they_are_given():
     """As arrays from a cluster are read-only."""
 
     class ReadOnly(InProcess):
-        def submit(self, function, *arguments):
+        def go_on(self, function, *arguments, anew):
             for value in arguments:
-                for array in vars(value).values() if hasattr(value, "rows") else [value]:
+                value = getattr(value, "left", value)
+                for array in [value] if isinstance(value, np.ndarray) else vars(value).values():
                     array.flags.writeable = False
-            return function(*arguments)
+            return super().go_on(function, *arguments, anew=anew)
 
     rng = np.random.default_rng(2)
     task = task_of(graph_of(*random_graph(rng, 60, 4)), budgets=[40])

@@ -45,6 +45,8 @@ class _Task:
     function: Callable[..., Any]
     arguments: tuple[Any, ...]
     reference: Any
+    left: Any = None  # of a task that leaves something, a reference to it
+    anew: Callable[[], tuple[Any, ...]] | None = None
     attempts: int = 1
 
 
@@ -59,7 +61,7 @@ class RayExecutor:
 
     def __init__(self, ray: Any) -> None:  # noqa: ANN401
         self._ray = ray
-        self._remote: dict[Callable[..., Any], Any] = {}
+        self._remote: dict[tuple[Callable[..., Any], int], Any] = {}
         self.retries = 0
 
     def put(self, value: Any) -> Handle:  # noqa: ANN401
@@ -70,6 +72,17 @@ class RayExecutor:
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """Begin a task."""
         return _Task(function, arguments, self._begin(function, arguments))
+
+    def go_on(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+        anew: Callable[[], tuple[Any, ...]],
+    ) -> Handle:
+        """Begin a task that leaves something for the next one in the object store of its node."""
+        held = tuple(a.left if isinstance(a, _Task) else a for a in arguments)
+        left, reference = self._begin(function, held, 2)
+        return _Task(function, held, reference, left, anew)
 
     def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
         """Yield the results of tasks in their order.
@@ -82,12 +95,15 @@ class RayExecutor:
         for task in tasks:
             yield self._result(task)
 
-    def _begin(self, function: Callable[..., Any], arguments: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    def _begin(
+        self, function: Callable[..., Any], arguments: tuple[Any, ...], n_returns: int = 1
+    ) -> Any:  # noqa: ANN401
         with self._answering():
-            if function not in self._remote:
+            if (function, n_returns) not in self._remote:
                 # Lost tasks are begun again here, where they are counted.
-                self._remote[function] = self._ray.remote(max_retries=0)(function)
-            return self._remote[function].remote(*arguments)
+                remote = self._ray.remote(max_retries=0, num_returns=n_returns)
+                self._remote[function, n_returns] = remote(function)
+            return self._remote[function, n_returns].remote(*arguments)
 
     def _result(self, task: _Task) -> Any:  # noqa: ANN401
         errors = self._ray.exceptions
@@ -107,7 +123,11 @@ class RayExecutor:
                     ) from error
             task.attempts += 1
             self.retries += 1
-            task.reference = self._begin(task.function, task.arguments)
+            if task.anew is None:
+                task.reference = self._begin(task.function, task.arguments)
+            else:  # what the task before has left may be lost as well
+                task.arguments = task.anew()
+                task.left, task.reference = self._begin(task.function, task.arguments, 2)
 
     @contextlib.contextmanager
     def _answering(self) -> Iterator[None]:

@@ -86,6 +86,23 @@ class Counting:
         self.moved += array_bytes(arguments)
         return self._executor.submit(function, *arguments)
 
+    def go_on(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+        anew: Callable[[], tuple[Any, ...]],
+    ) -> Handle:
+        """Begin a task that leaves something, which is not moved, for the next one."""
+        self.tasks += 1
+        self.moved += array_bytes(arguments)
+
+        def counted() -> tuple[Any, ...]:
+            again = anew()
+            self.moved += array_bytes(again)
+            return again
+
+        return self._executor.go_on(function, *arguments, anew=counted)
+
     def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
         """Yield results."""
         for result in self._executor.gather(tasks):

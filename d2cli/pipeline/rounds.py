@@ -1,5 +1,6 @@
 """Selecting in rounds: every round's picks are kept before they count, and found again."""
 
+from functools import partial
 from typing import Protocol
 
 import numpy as np
@@ -10,9 +11,9 @@ from d2cli.files.parts import Parts, values_of
 from d2cli.params import SelectParams
 from d2cli.pipeline.engine import EngineParams, working
 from d2cli.pipeline.run import Run
+from d2cli.stages.division import divide
 from d2cli.stages.methods import Picked
 from d2cli.stages.parallel import Progress
-from d2cli.stages.parts import even_parts
 from d2cli.stages.rounds import Rounds
 
 
@@ -88,8 +89,8 @@ def make_in_rounds(
         chain = Chain(work.parts)
         if chain.found:
             run.note(f"going on after {chain.found:,} rounds, {len(chain.known.rows):,} rows")
-        parts = even_parts(n, work.partitions)
-        rounds = Rounds(parts, work.executor, chain.known, chain.record)
+        divided = partial(divide, n_parts=work.partitions)
+        rounds = Rounds(divided, work.executor, chain.known, chain.record)
         artifact = pick.make(run.on_progress, rounds)
         work.told.update(rounds=chain.made, rounds_found=chain.found)
     run.afterwards.append(work.parts.discard)

@@ -1,6 +1,7 @@
 """Who runs the tasks of a stage: this process, or a cluster."""
 
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 Handle = Any  # of a task, or of a value that tasks share
@@ -19,8 +20,28 @@ class Executor(Protocol):
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """Begin a task."""
 
+    def go_on(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+        anew: Callable[[], tuple[Any, ...]],
+    ) -> Handle:
+        """Begin a task that leaves something for the next one where it ran.
+
+        ``function`` returns what it leaves and its result. A task among the arguments stands for
+        what it has left; should that be lost, the task begins with the arguments of ``anew``.
+        """
+
     def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
         """Yield the results of tasks in their order, each as soon as it is there."""
+
+
+@dataclass(frozen=True, eq=False)
+class _Done:
+    """What a task has left, and its result."""
+
+    left: Any
+    result: Any
 
 
 class InProcess:
@@ -34,6 +55,16 @@ class InProcess:
         """Run a task, and return its result."""
         return function(*arguments)
 
+    def go_on(
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,  # noqa: ANN401
+        anew: Callable[[], tuple[Any, ...]],
+    ) -> Handle:
+        """Run a task; nothing is lost on the way to the next one."""
+        return _Done(*function(*(a.left if isinstance(a, _Done) else a for a in arguments)))
+
     def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
         """Yield the results."""
-        yield from tasks
+        for task in tasks:
+            yield task.result if isinstance(task, _Done) else task

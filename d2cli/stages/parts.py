@@ -7,7 +7,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import ParameterError
-from d2cli.stages._rounds import from_other_ends
+from d2cli.stages._rounds import edges_of_part, from_other_ends, turned
 from d2cli.stages.methods import Task
 
 
@@ -47,11 +47,9 @@ class Part:
         Ascending.
     around : int64 array, shape (h,)
         Their neighbours in other parts, ascending.
-    indptr, indices, weights, start, place
+    indptr, indices, weights, start, place, beside_indptr, beside
         See `Neighborhood`: the rows come first, then those around.
     group : int32 array, shape (m,)
-    border : int32 array
-        The rows that have neighbours in other parts.
     """
 
     rows: NDArray[np.int64]
@@ -61,8 +59,9 @@ class Part:
     weights: NDArray[np.float64]
     start: NDArray[np.float64]
     place: NDArray[np.int32]
+    beside_indptr: NDArray[np.int64]
+    beside: NDArray[np.int32]
     group: NDArray[np.int32]
-    border: NDArray[np.int32]
 
 
 def cut_parts(
@@ -83,35 +82,23 @@ def cut_parts(
     around, place = task.graph.adjacency, task.place.astype(np.int32)
     # A message has the weight that its sender knows; in graphs of d2 both ends know the same.
     distances = from_other_ends(around.indptr, around.indices, around.distances)
-    local = np.empty(len(score), dtype=np.int32)
+    marked, local = open_.astype(np.uint8), np.full(len(score), -1, dtype=np.int32)
     opened = np.flatnonzero(open_)
     by_part = opened[np.argsort(parts[opened], kind="stable")]
     for rows in np.split(by_part, np.flatnonzero(np.diff(parts[by_part])) + 1):
         if not len(rows):
             continue
-        edges = around.edges_of(rows)
-        degrees = around.indptr[rows + 1] - around.indptr[rows]
-        there = open_[around.indices[edges]]
-        ends = (
-            np.concatenate([[0], np.cumsum(there)])[np.cumsum(degrees)] if len(edges) else degrees
+        beside, ends, near, edges = edges_of_part(
+            around.indptr, around.indices, marked, rows, local
         )
-        edges = edges[there]
-        mine = np.zeros(len(score), dtype=np.bool_)
-        mine[around.indices[edges]] = True
-        mine[rows] = False
-        beside = np.flatnonzero(mine)
-        both = np.concatenate([rows, beside])
-        local[both] = np.arange(len(both), dtype=np.int32)
-        near = local[around.indices[edges]]
-        crossing = np.flatnonzero(near >= len(rows))
         yield Part(
             rows,
             beside,
-            np.concatenate([[0], ends]).astype(np.int64),
+            ends,
             near,
             task.weigh(distances[edges]),
             score[rows],
-            place[both],
+            place[np.concatenate([rows, beside])],
+            *turned(ends, near, len(beside)),
             task.groups.codes[rows],
-            np.unique(np.searchsorted(ends, crossing, side="right")).astype(np.int32),
         )

@@ -45,12 +45,14 @@ average. SPAA 2012. arXiv:1202.3205.
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.stages._rounds import Neighborhood
-from d2cli.stages.executor import Executor, InProcess
+from d2cli.stages.adjacency import Adjacency
+from d2cli.stages.executor import Executor, Handle, InProcess
 from d2cli.stages.greedy import greedy_picks
 from d2cli.stages.methods import Picked, Task
 from d2cli.stages.parallel import Progress, no_progress
@@ -73,8 +75,8 @@ class Rounds:
 
     Attributes
     ----------
-    parts : int array, shape (n,)
-        The part of each row; does not change results.
+    divide : callable
+        Returns the part of each row of a graph, int (n,); does not change results.
     executor : Executor
     known : Picked
         What earlier rounds of the same selection have decided, on whatever parts.
@@ -82,55 +84,89 @@ class Rounds:
         Called with what a round has decided, before it counts.
     """
 
-    parts: NDArray[np.integer]
+    divide: Callable[[Adjacency], NDArray[np.integer]]
     executor: Executor
     known: Picked
     record: Callable[[Picked], None] = no_record
 
     @classmethod
     def of(cls, parts: NDArray[np.integer], executor: Executor | None = None) -> "Rounds":
-        """Begin with nothing known."""
+        """Begin with nothing known, on given parts, int (n,)."""
         nothing = Picked(np.empty(0, np.int64), np.empty(0, np.float64))
-        return cls(parts, executor or InProcess(), nothing)
+        return cls(lambda adjacency: parts, executor or InProcess(), nothing)
+
+
+@dataclass(frozen=True, eq=False)
+class Situation:
+    """How a part stands after a round: of its m rows and the h around; see `Neighborhood`."""
+
+    value: NDArray[np.float64]  # (m + h,)
+    state: NDArray[np.uint8]  # (m + h,)
+    blocker: NDArray[np.int32]  # (m,)
+
+
+@dataclass(frozen=True, eq=False)
+class News:
+    """What the round before has changed for a part, elsewhere or by filling groups."""
+
+    places: NDArray[np.int32]  # among its rows and then those around
+    value: NDArray[np.float64]
+    state: NDArray[np.uint8]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a round has changed in a part."""
+
+    decided: NDArray[np.int32]  # places in its rows
+    changed: NDArray[np.int32]  # of open rows, the same
+    value: NDArray[np.float64]  # scores of the decided, then bounds of the changed
+
+
+NO_NEWS = News(np.empty(0, np.int32), np.empty(0), np.empty(0, np.uint8))
 
 
 def advance(
     part: Part,
-    value: NDArray[np.float64],
-    state: NDArray[np.uint8],
+    before: Situation,
+    news: News,
     least: NDArray[np.float64],
     last: NDArray[np.int32],
-) -> tuple[NDArray[np.int64], NDArray[np.float64]]:
+) -> tuple[Situation, Found]:
     """Decide the rows of a part that can be decided without a look at other parts.
 
     Parameters
     ----------
     part : Part
-    value, state : float64 and uint8 arrays, shape (m + h,)
-        Of its rows and those around; see `Neighborhood`. The values of its own rows are up to
-        date with its own picks unless some of these are fresh.
+    before : Situation
+        The values of open rows are up to date with all picks that are not fresh.
+    news : News
     least, last : float64 and int32 arrays, one a group
         The bound of each group; rows behind it stay open.
 
     Returns
     -------
-    decided : int64 array
-        Places in ``part.rows``.
-    value : float64 array, shape (m,)
-        Scores of rows that are decided, bounds of open ones.
+    Situation
+        What the next round goes on from.
+    Found
     """
-    value, state, m = np.array(value), np.array(state), len(part.rows)
+    now = Situation(np.array(before.value), np.array(before.state), np.array(before.blocker))
+    now.value[news.places], now.state[news.places] = news.value, news.state
     ours = Neighborhood(
-        part.indptr, part.indices, part.weights, part.start, part.place, value, state
+        part.indptr,
+        part.indices,
+        part.weights,
+        part.start,
+        part.place,
+        part.beside_indptr,
+        part.beside,
+        now.value,
+        now.state,
+        now.blocker,
     )
-    if (state[:m] == FRESH).any():
-        ours.catch_up(np.arange(m, dtype=np.int32))
-    elif (state[m:] == FRESH).any():
-        ours.catch_up(part.border)
-    rows = np.flatnonzero((state[:m] == OPEN) & (value[:m] >= least[part.group]))
-    rows = rows[np.argsort(-value[rows])]
-    decided = ours.decide(rows.astype(np.int32), part.group, least, last)
-    return decided, value[:m]
+    ours.hear(np.flatnonzero(now.state == FRESH).astype(np.int32))
+    decided, changed = ours.decide(part.group, least, last)
+    return now, Found(decided, changed, now.value[np.concatenate([decided, changed])])
 
 
 class _Progress:
@@ -146,6 +182,8 @@ class _Progress:
     ) -> None:
         self.value = score.copy()
         self.state = np.where(open_, OPEN, OUT)
+        self.news = np.zeros(len(score), dtype=np.bool_)  # of rows that changed in the last round
+        self.closed = False
         self.place, self.group, self.left = task.place.astype(np.int32), task.groups.codes, left
         self.signed = signed
         rows = np.flatnonzero(open_)
@@ -154,9 +192,20 @@ class _Progress:
         self.members = np.split(by_group, np.cumsum(sizes)[:-1])
         self._close_full(range(len(left)))
 
+    def begin(self) -> None:
+        """Let the picks of the round before be known, and nothing be news."""
+        self.state[self.state == FRESH] = SETTLED
+        self.news[:] = False
+        self.closed = False
+
+    def update(self, rows: NDArray[np.int64], value: NDArray[np.float64]) -> None:
+        """Take over new bounds of open rows."""
+        self.value[rows] = value
+        self.news[rows] = True
+
     def count(self, picked: Picked) -> None:
         """Let decided rows count."""
-        self.value[picked.rows] = picked.values
+        self.update(picked.rows, picked.values)
         self.state[picked.rows] = FRESH
         taken = np.bincount(self.group[picked.rows], minlength=len(self.left))
         self.left -= taken
@@ -166,14 +215,26 @@ class _Progress:
         for g in groups:
             if not self.left[g]:
                 rows = self.members[g]
-                self.state[rows[self.state[rows] == OPEN]] = OUT
+                rows = rows[self.state[rows] == OPEN]
+                self.state[rows] = OUT
+                self.news[rows] = self.closed = True
 
-    def seen_from(self, rows: NDArray[np.int64], n_caught_up: int) -> NDArray[np.uint8]:
-        """Return the state of some rows to a part that knows of the picks among the first ones."""
-        state = self.state[rows]
-        ours = state[:n_caught_up]
-        ours[ours == FRESH] = SETTLED
-        return state
+    def situation(self, held: "_Held", fresh_inside: bool) -> Situation:
+        """Return how a part stands; it knows of its own fresh picks unless these are inside."""
+        state = self.state[held.both]
+        if not fresh_inside:
+            ours = state[: held.n_rows]
+            ours[ours == FRESH] = SETTLED
+        return Situation(self.value[held.both], state, np.full(held.n_rows, -1, dtype=np.int32))
+
+    def news_for(self, held: "_Held") -> News:
+        """Return what has changed for a part in the last round, but by its own doing."""
+        places = np.flatnonzero(self.news[held.around]) + held.n_rows
+        if self.closed:
+            ours = self.news[held.rows] & (self.state[held.rows] == OUT)
+            places = np.concatenate([np.flatnonzero(ours), places])
+        rows = held.both[places]
+        return News(places.astype(np.int32), self.value[rows], self.state[rows])
 
     def bounds(self) -> tuple[NDArray[np.float64], NDArray[np.int32]]:
         """Return score and place of the last row of each group that is surely picked if reached."""
@@ -190,6 +251,40 @@ class _Progress:
                     least[g] = bound
                     last[g] = equal[self.left[g] - np.count_nonzero(values > bound) - 1]
         return least, last
+
+
+@dataclass(eq=False)
+class _Held:
+    """A part where tasks find it, and its task of the last round."""
+
+    both: NDArray[np.int64]  # its rows, and those around
+    n_rows: int
+    part: Handle
+    task: Handle = None
+
+    @property
+    def rows(self) -> NDArray[np.int64]:
+        return self.both[: self.n_rows]
+
+    @property
+    def around(self) -> NDArray[np.int64]:
+        return self.both[self.n_rows :]
+
+    def begin(
+        self,
+        executor: Executor,
+        now: _Progress,
+        bounds: tuple[NDArray[np.float64], NDArray[np.int32]],
+        at_first: bool,
+    ) -> None:
+        """Begin the next round; what the one before has left is where it was made."""
+
+        def anew() -> tuple[Any, ...]:
+            return self.part, now.situation(self, at_first), NO_NEWS, *bounds
+
+        known = (self.part, self.task, now.news_for(self), *bounds)
+        arguments = anew() if at_first else known
+        self.task = executor.go_on(advance, *arguments, anew=anew)
 
 
 def pick_in_rounds(
@@ -227,36 +322,28 @@ def pick_in_rounds(
     left -= np.bincount(task.groups.codes[first.rows], minlength=len(left))
     budget = len(first.rows) + int(left.sum())
     now = _Progress(task, score, open_, left, not clamped)
+    parts = rounds.divide(task.graph.adjacency)
     sent = [
-        (part.rows, np.concatenate([part.rows, part.around]), rounds.executor.put(part))
-        for part in cut_parts(task, score, open_, rounds.parts)
+        _Held(np.concatenate([part.rows, part.around]), len(part.rows), rounds.executor.put(part))
+        for part in cut_parts(task, score, open_, parts)
     ]
     decided = [rounds.known]
     now.count(rounds.known)
-    fresh_inside = len(rounds.known.rows) > 0
+    at_first = True
     while now.left.any():
         least, last = now.bounds()
         up_to_date = not (now.state == FRESH).any()
-        results = rounds.executor.gather(
-            [
-                rounds.executor.submit(
-                    advance,
-                    held,
-                    now.value[both],
-                    now.seen_from(both, 0 if fresh_inside else len(rows)),
-                    least,
-                    last,
-                )
-                for rows, both, held in sent
-            ]
-        )
-        now.state[now.state == FRESH] = SETTLED
-        fresh_inside = False
-        found = []
-        for (rows, _, _), (places, value) in zip(sent, results, strict=True):
-            now.value[rows] = value
-            found.append(Picked(rows[places], value[places]))
-        picked = _joined(found)
+        for held in sent:
+            held.begin(rounds.executor, now, (least, last), at_first)
+        results = list(rounds.executor.gather([held.task for held in sent]))
+        now.begin()
+        at_first = False
+        picks = []
+        for held, found in zip(sent, results, strict=True):
+            count = len(found.decided)
+            now.update(held.rows[found.changed], found.value[count:])
+            picks.append(Picked(held.rows[found.decided], found.value[:count]))
+        picked = _joined(picks)
         if len(picked.rows):
             rounds.record(picked)
             now.count(picked)
