@@ -216,7 +216,10 @@ def score(
     with setting.run() as run:
         artifact = pipeline.run_score(run, graph, params, output=output, **more)
     display.print_scores(artifact, run.stages[-1]["status"], output, run.note)
-    _finish(artifact, as_json)
+    display.print_steps(run.stages, run.note)
+    if as_json:
+        parted = [stage for stage in run.stages if "steps" in stage]
+        print_json({**artifact.meta, **({"stages": parted} if parted else {})})
 
 
 def select(

@@ -121,10 +121,20 @@ def print_selection(done: Any, stages: list[dict[str, Any]], note: Note) -> None
     for stage in stages:
         if stage["status"] == "up to date":
             note(f"{stage['stage']}: up to date")
+    print_steps(stages, note)
     if isinstance(note, Notes) and note.quiet:
         return  # a report that nobody reads is not made
     if done.report is not None:
         for line in summary(done.report):
+            note(line)
+
+
+def print_steps(stages: list[dict[str, Any]], note: Note) -> None:
+    """Print what stages in parts took."""
+    if any("steps" in stage for stage in stages):
+        from d2cli.render.engines import step_lines
+
+        for line in step_lines(stages):
             note(line)
 
 

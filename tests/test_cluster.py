@@ -92,7 +92,13 @@ def test_a_cluster_selects_the_same_bytes(made, cluster, tmp_path, d2):
     assert stage["tasks"] % 3 == 0
     assert stage["tasks"] >= 3 * stage["rounds"] > 3
     assert stage["retries"] == 0
-    assert stage["bytes_moved"] > 600 * 8
+    steps = {step["step"]: step for step in stage["steps"]}
+    assert list(steps) == ["connect", "divide", "hand out", "tasks", "keep"]
+    assert steps["hand out"]["bytes_sent"] > 600 * 6 * 12  # edges: a place and a weight each
+    assert steps["tasks"]["bytes_sent"] > 600 * 9  # a value and a state a row, once
+    assert steps["tasks"]["bytes_received"] >= 300 * 12  # a place and a score a pick
+    moved = sum(step["bytes_sent"] + step["bytes_received"] for step in stage["steps"])
+    assert stage["bytes_moved"] == moved
 
 
 def add(a, b):
@@ -169,6 +175,7 @@ def test_a_worker_that_dies_costs_one_task(made, cluster, tmp_path, d2, monkeypa
     mine(monkeypatch, choose)
     stage = select(made, cluster, tmp_path, d2, "--partitions", 3)
     assert stage["retries"] == 1
+    assert [step["retries"] for step in stage["steps"] if step["step"] == "tasks"] == [1]
     assert (tmp_path / "died").exists()
 
 
@@ -238,6 +245,8 @@ def test_a_cluster_scores_the_same_bytes_though_a_worker_dies(
     assert code == 0, err
     assert "6 tasks (ray) for 3 partitions" in err
     assert "1 retries" in err
+    (tasks,) = (line for line in err.splitlines() if line.startswith("  score   tasks"))
+    assert tasks.split()[-1] == "1"
     scores, again = (read_artifact(path, "scores") for path in (made / "s.parquet", output))
     assert scores.digest == again.digest
 

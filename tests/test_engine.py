@@ -127,6 +127,64 @@ def test_partitions_do_not_change_a_byte(made, d2):
     assert len(set(written)) == 1
 
 
+COUNTED = ("tasks", "bytes_sent", "bytes_received", "bytes_kept", "retries")
+
+
+def test_reports_have_a_table_of_the_steps(made, d2):
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", made / "keep.parquet", "--force")
+    for name in ("r.json", "r.md", "r.html"):
+        code, _, err = d2(*line, "--partitions", 3, "--report", made / name)
+        assert code == 0, err
+    (stage,) = json.loads((made / "r.json").read_text())["stages"]
+    steps = {step["step"]: step for step in stage["steps"]}
+    assert list(steps) == ["divide", "hand out", "tasks", "keep"]
+    assert steps["tasks"]["tasks"] == stage["tasks"] == 3 * (stage["tasks"] // 3)
+    assert steps["keep"]["bytes_kept"] == 16 * 150  # row and score of every pick, whatever rounds
+    for name in COUNTED:
+        assert stage.get(name, 0) in (0, sum(step[name] for step in stage["steps"]))
+    assert 0 <= sum(step["seconds"] for step in stage["steps"]) <= stage["seconds"] + 0.01
+    assert 0 < stage["edges_across"] < 0.5
+
+    rows = [row for row in (made / "r.md").read_text().splitlines() if row.startswith("| select ")]
+    assert [row.split(" | ")[1] for row in rows] == [*steps, "in all"]
+    assert rows[-1].split(" | ")[6] == "2.4 kB"
+    html = (made / "r.html").read_text()
+    assert "Stages in parts (select: local, 3 partitions" in html
+    assert html.count('<tr><th scope="row">select</th>') == 5
+    err = err.splitlines()
+    assert err[1].startswith("select: local, 3 partitions, ")
+    assert err[2].split() == [
+        "stage",
+        "step",
+        "seconds",
+        "tasks",
+        "sent",
+        "received",
+        "kept",
+        "retries",
+    ]
+    assert [text.split()[1] for text in err[3:7]] == ["divide", "hand", "tasks", "keep"]
+
+    code, _, err = d2(*line, "--report", made / "r.md")
+    assert code == 0
+    assert "| select |" not in (made / "r.md").read_text()
+    assert "partitions" not in err
+
+
+def test_scores_print_the_table_too(made, d2):
+    more = (*AUM, "--difficulty", made / "aum.npy", "-o", made / "again.parquet")
+    line = ("score", made / "g.parquet", *more, "--partitions", 4, "--force")
+    code, out, err = d2(*line, "--json")
+    assert code == 0, err
+    (stage,) = json.loads(out)["stages"]
+    steps = {step["step"]: step for step in stage["steps"]}
+    assert steps["tasks"]["tasks"] == 12
+    assert steps["keep"]["bytes_kept"] == 3 * 300 * 8  # the sums of three passes
+    assert "  score   tasks" in err
+    code, out, _ = d2("score", made / "g.parquet", *more, "--force", "--json")
+    assert "stages" not in json.loads(out)
+
+
 def test_the_report_names_the_engine_and_its_tasks(made, own_cache, d2):
     output, report = made / "keep.parquet", made / "report.json"
     line = ("select", made / "s.parquet", "--rate", 0.5, "-o", output, "--report", report)

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from d2cli.errors import ParameterError
 from d2cli.files.parts import Parts, open_store
@@ -16,6 +17,7 @@ from d2cli.stages.executor import Executor, Handle, InProcess
 from d2cli.stages.parts import check_partitions
 
 LEAST_ROWS = 50_000  # of a partition that nobody asked for: about a second of work
+COUNTED = ("tasks", "bytes_sent", "bytes_received", "bytes_kept", "retries")  # of every step
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,22 +70,78 @@ class EngineParams:
 LOCAL = EngineParams()
 
 
-class Counting:
-    """An executor that counts what another one does: tasks, bytes of arrays both ways."""
+class Steps:
+    """What the steps of a stage took; the time until the next step is of the one before."""
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
-        self.tasks, self.moved = 0, 0
+    def __init__(self, first: str) -> None:
+        self._of: dict[str, dict[str, Any]] = {}
+        self._step: dict[str, Any] = {"seconds": 0.0}
+        self._since = time.perf_counter()
+        self.enter(first)
+
+    def enter(self, name: str) -> None:
+        """Begin a step, or go on with it."""
+        now = time.perf_counter()
+        self._step["seconds"] += now - self._since
+        start = {"step": name, "seconds": 0.0, **dict.fromkeys(COUNTED, 0)}
+        self._step, self._since = self._of.setdefault(name, start), now
+
+    def add(self, **more: int) -> None:
+        """Count for the step that is on."""
+        for name, count in more.items():
+            self._step[name] += count
+
+    @contextlib.contextmanager
+    def keeping(self, columns: Mapping[str, NDArray[Any]]) -> Iterator[None]:
+        """Count for the step "keep" what is done meanwhile: a part is put into the store."""
+        before = self._step["step"]
+        self.enter("keep")
+        self.add(bytes_kept=array_bytes(list(columns.values())))
+        yield
+        self.enter(before)
+
+    def total(self, *names: str) -> int:
+        """Return some counts of all steps, added up."""
+        return sum(step[name] for step in self._of.values() for name in names)
+
+    def done(self) -> list[dict[str, Any]]:
+        """Return all steps in the order in which they began."""
+        self.enter(self._step["step"])
+        return [{**step, "seconds": round(step["seconds"], 3)} for step in self._of.values()]
+
+
+class Counting:
+    """An executor that counts what another one does: tasks, bytes of arrays both ways.
+
+    Parameters
+    ----------
+    executor : Executor
+    steps : Steps
+    moves : bool
+        Whether arguments and results leave this process.
+    """
+
+    def __init__(self, executor: Executor, steps: Steps, *, moves: bool) -> None:
+        self._executor, self._steps, self._moves = executor, steps, moves
+
+    @property
+    def retries(self) -> int:
+        """Of the executor that runs the tasks."""
+        return self._executor.retries
+
+    def _count(self, name: str, value: Any) -> None:  # noqa: ANN401
+        if self._moves:
+            self._steps.add(**{name: array_bytes(value)})
 
     def put(self, value: Any) -> Handle:  # noqa: ANN401
         """Keep a value."""
-        self.moved += array_bytes(value)
+        self._steps.enter("hand out")
+        self._count("bytes_sent", value)
         return self._executor.put(value)
 
     def submit(self, function: Callable[..., Any], *arguments: Any) -> Handle:  # noqa: ANN401
         """Begin a task."""
-        self.tasks += 1
-        self.moved += array_bytes(arguments)
+        self._begin(arguments)
         return self._executor.submit(function, *arguments)
 
     def go_on(
@@ -93,20 +151,25 @@ class Counting:
         anew: Callable[[], tuple[Any, ...]],
     ) -> Handle:
         """Begin a task that leaves something, which is not moved, for the next one."""
-        self.tasks += 1
-        self.moved += array_bytes(arguments)
+        self._begin(arguments)
 
         def counted() -> tuple[Any, ...]:
             again = anew()
-            self.moved += array_bytes(again)
+            self._count("bytes_sent", again)
             return again
 
         return self._executor.go_on(function, *arguments, anew=counted)
 
+    def _begin(self, arguments: tuple[Any, ...]) -> None:
+        self._steps.enter("tasks")
+        self._steps.add(tasks=1)
+        self._count("bytes_sent", arguments)
+
     def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
         """Yield results."""
         for result in self._executor.gather(tasks):
-            self.moved += array_bytes(result)
+            self._count("bytes_received", result)
+            self._steps.add(retries=self.retries - self._steps.total("retries"))
             yield result
 
 
@@ -128,6 +191,7 @@ class Work:
     Attributes
     ----------
     executor : Counting
+    steps : Steps
     partitions : int
     parts : Parts
         The results that there are already.
@@ -136,6 +200,7 @@ class Work:
     """
 
     executor: Counting
+    steps: Steps
     partitions: int
     parts: Parts
     told: dict[str, Any]
@@ -162,20 +227,20 @@ def working(
         store: Any = open_store(params.store)
     else:
         store = open_cache_folder(run, cache_dir)
-    start, ray = time.perf_counter(), None
+    steps = Steps("connect" if params.engine == "ray" else "divide")
     with contextlib.ExitStack() as stack:
         executor: Executor = InProcess()
         processors = 1
         if params.engine == "ray":
             from d2cli.pipeline.cluster import on_cluster
 
-            executor = ray = stack.enter_context(on_cluster(params.address, run.n_threads))
-            processors = ray.processors
+            ray = stack.enter_context(on_cluster(params.address, run.n_threads))
+            executor, processors = ray, ray.processors
         most = max(min(processors, n_rows // LEAST_ROWS), 1)
-        counting = Counting(executor)
-        opened = time.perf_counter()
+        steps.enter("divide")
         work = Work(
-            counting,
+            Counting(executor, steps, moves=params.engine == "ray"),
+            steps,
             params.partitions or most,
             Parts(store, key, fresh=run.force, note=run.note),
             {},
@@ -184,9 +249,9 @@ def working(
         run.told.update(
             engine=params.engine,
             partitions=work.partitions,
-            tasks=counting.tasks,
-            bytes_moved=counting.moved if ray is not None else 0,
-            retries=ray.retries if ray is not None else 0,
-            seconds_to_connect=round(opened - start, 3),
+            tasks=steps.total("tasks"),
+            bytes_moved=steps.total("bytes_sent", "bytes_received"),
+            retries=steps.total("retries"),
+            steps=steps.done(),
             **work.told,
         )

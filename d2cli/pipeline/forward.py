@@ -9,7 +9,7 @@ from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.parts import Parts, values_of
 from d2cli.params import PROBE, ScoreParams
-from d2cli.pipeline.engine import EngineParams, working
+from d2cli.pipeline.engine import EngineParams, Steps, working
 from d2cli.pipeline.run import Run
 from d2cli.stages.forward import Forward
 from d2cli.stages.parts import even_parts
@@ -47,8 +47,8 @@ def check_forward_engine(engine: EngineParams, params: ScoreParams) -> None:
 class _Sums:
     """The sums of a scoring, a part of it each."""
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts = parts
+    def __init__(self, parts: Parts, steps: Steps) -> None:
+        self._parts, self._steps = parts, steps
         self.found = 0
 
     def find(self, at: int, start: int, stop: int) -> NDArray[np.float64] | None:
@@ -59,14 +59,16 @@ class _Sums:
         return values_of(part, "received")
 
     def record(self, at: int, start: int, stop: int, received: NDArray[np.float64]) -> None:
-        self._parts.keep({"received": received}, stage="scores", at=at, start=start, stop=stop)
+        columns = {"received": received}
+        with self._steps.keeping(columns):
+            self._parts.keep(columns, stage="scores", at=at, start=start, stop=stop)
 
 
 def make_in_parts(run: Run, scoring: Scored, engine: EngineParams) -> Artifact:
     """Score on parts of the graph, but for those that are in the store."""
     n = scoring.graph.table.num_rows
     with working(run, engine, scoring.key, n, None) as work:
-        sums = _Sums(work.parts)
+        sums = _Sums(work.parts, work.steps)
         forward = Forward(
             even_parts(n, work.partitions), work.executor, sums.find, sums.record, run.on_progress
         )

@@ -1,17 +1,18 @@
 """Selecting in rounds: every round's picks are kept before they count, and found again."""
 
-from functools import partial
 from typing import Protocol
 
 import numpy as np
+from numpy.typing import NDArray
 
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.parts import Parts, values_of
 from d2cli.params import SelectParams
-from d2cli.pipeline.engine import EngineParams, working
+from d2cli.pipeline.engine import EngineParams, Steps, working
 from d2cli.pipeline.run import Run
-from d2cli.stages.division import divide
+from d2cli.stages.adjacency import Adjacency
+from d2cli.stages.division import divide, edges_across
 from d2cli.stages.methods import Picked
 from d2cli.stages.parallel import Progress
 from d2cli.stages.rounds import Rounds
@@ -59,8 +60,8 @@ class Chain:
     decide other rows in each round, and the rounds of one do not go on from those of the other.
     """
 
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self._last = parts, ""
+    def __init__(self, parts: Parts, steps: Steps) -> None:
+        self._parts, self._steps, self._last = parts, steps, ""
         found = []
         while (part := parts.find(after=self._last, stage="selection")) is not None:
             found.append(Picked(values_of(part, "row"), values_of(part, "score_at_pick")))
@@ -75,7 +76,8 @@ class Chain:
     def record(self, picked: Picked) -> None:
         """Keep a round."""
         columns = {"row": picked.rows, "score_at_pick": picked.values}
-        part = self._parts.keep(columns, after=self._last, stage="selection")
+        with self._steps.keeping(columns):
+            part = self._parts.keep(columns, after=self._last, stage="selection")
         self._last = part.digest
         self.made += 1
 
@@ -86,10 +88,16 @@ def make_in_rounds(
     """Select on parts of the graph, going on from the last round that there is."""
     n = pick.scores.table.num_rows
     with working(run, engine, pick.key, n, cache_dir) as work:
-        chain = Chain(work.parts)
+        chain = Chain(work.parts, work.steps)
         if chain.found:
             run.note(f"going on after {chain.found:,} rounds, {len(chain.known.rows):,} rows")
-        divided = partial(divide, n_parts=work.partitions)
+
+        def divided(adjacency: Adjacency) -> NDArray[np.int32]:
+            parts = divide(adjacency, work.partitions)
+            n_edges = max(len(adjacency.indices), 1)
+            work.told.update(edges_across=edges_across(adjacency, parts) / n_edges)
+            return parts
+
         rounds = Rounds(divided, work.executor, chain.known, chain.record)
         artifact = pick.make(run.on_progress, rounds)
         work.told.update(rounds=chain.made, rounds_found=chain.found)

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from d2cli.render.engines import HEADER, engine_text, step_rows
 from d2cli.render.html_charts import (
     difficulty_section,
     map_section,
@@ -279,4 +280,13 @@ def _provenance(report: dict[str, Any]) -> str:
     return (
         f"<details>\n<summary>All parameters</summary>\n<pre>{lines}</pre>\n</details>\n"
         + table("Where the selection comes from", ("what", "value"), rows, text=(0, 1))
+        + _step_table(report["stages"])
     )
+
+
+def _step_table(stages: list[dict[str, Any]]) -> str:
+    rows = [tuple(map(safe, row)) for row in step_rows(stages)]
+    if not rows:
+        return ""
+    about = "; ".join(engine_text(stage) for stage in stages if "steps" in stage)
+    return table(f"Stages in parts ({safe(about)})", HEADER, rows, text=(0, 1))

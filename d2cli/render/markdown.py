@@ -4,6 +4,7 @@ import json
 from collections.abc import Iterable
 from typing import Any
 
+from d2cli.render.engines import HEADER, engine_text, step_rows
 from d2cli.render.wording import (
     EXAMPLES,
     beside_previous,
@@ -81,6 +82,7 @@ def to_markdown(report: dict[str, Any]) -> str:
             for stage in report["stages"]
         ),
         "",
+        *_step_table(report["stages"]),
         "```json",
         # Nothing in a block of code is markup, but not every reader knows its end.
         json.dumps(shortened(report["parameters"]), indent=1).replace("<", "\\u003c"),
@@ -123,6 +125,20 @@ def _previous_table(report: dict[str, Any]) -> list[str]:
             f"| {what.strip()} | {ours} | {other} |"
             for what, ours, other in beside_previous(report)
         ),
+        "",
+    ]
+
+
+def _step_table(stages: list[dict[str, Any]]) -> list[str]:
+    rows = step_rows(stages)
+    if not rows:
+        return []
+    return [
+        *(f"- {engine_text(stage)}" for stage in stages if "steps" in stage),
+        "",
+        f"| {' | '.join(HEADER)} |",
+        "|---|---" + "|--:" * (len(HEADER) - 2) + "|",
+        *(f"| {' | '.join(row)} |" for row in rows),
         "",
     ]
 

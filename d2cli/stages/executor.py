@@ -14,6 +14,10 @@ class Executor(Protocol):
     read-only), depends on nothing else, and may run more than once; its last run counts.
     """
 
+    @property
+    def retries(self) -> int:
+        """Tasks that were begun again because they were lost."""
+
     def put(self, value: Any) -> Handle:  # noqa: ANN401
         """Keep a value where tasks find it; a task gets the value in place of the handle."""
 
@@ -46,6 +50,11 @@ class _Done:
 
 class InProcess:
     """Runs tasks in this process, one after the other, when they are submitted."""
+
+    @property
+    def retries(self) -> int:
+        """None: nothing is lost."""
+        return 0
 
     def put(self, value: Any) -> Handle:  # noqa: ANN401
         """Return the value itself."""
