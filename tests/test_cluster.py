@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -13,12 +14,17 @@ from pathlib import Path
 from types import ModuleType
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
+import test_remote
 
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.pipeline.cluster import RayExecutor, on_cluster
+from d2cli.stages.forward import sum_received
 from d2cli.stages.rounds import advance
+
+s3_server, s3 = test_remote.s3_server, test_remote.s3  # the double, and what leads to it
 
 NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
 
@@ -191,21 +197,23 @@ def hold(folder, function, *arguments):
     return function(*arguments)
 
 
+def kill_once_at_work(cluster, node, place):
+    """Take a node away once one of its tasks is held, and let the others go on."""
+    until = time.monotonic() + 60
+    while not (place / node.node_id).exists() and time.monotonic() < until:
+        time.sleep(0.02)
+    with unwarned():
+        cluster.remove_node(node, allow_graceful=False)
+    (place / "go").touch()
+
+
 def test_a_node_that_dies_costs_its_tasks(made, cluster, tmp_path, d2, monkeypatch):
     with unwarned():
         node = cluster.add_node(**NODE)
     tasks, place = [], tmp_path / "held"
     place.mkdir()
 
-    def kill():
-        until = time.monotonic() + 60
-        while not (place / node.node_id).exists() and time.monotonic() < until:
-            time.sleep(0.02)
-        with unwarned():
-            cluster.remove_node(node, allow_graceful=False)
-        (place / "go").touch()
-
-    killer = threading.Thread(target=kill)
+    killer = threading.Thread(target=kill_once_at_work, args=(cluster, node, place))
 
     def choose(function):
         tasks.append(function)
@@ -251,11 +259,39 @@ def test_a_cluster_scores_the_same_bytes_though_a_worker_dies(
     assert scores.digest == again.digest
 
 
+def test_a_node_that_dies_while_scoring_costs_its_tasks(made, cluster, tmp_path, d2, monkeypatch):
+    with unwarned():
+        node = cluster.add_node(**NODE)
+    begun, output, place = [], tmp_path / "s.parquet", tmp_path / "held"
+    place.mkdir()
+    killer = threading.Thread(target=kill_once_at_work, args=(cluster, node, place))
+
+    def choose(function):
+        begun.append(function)
+        if function is not sum_received or len(begun) > 8:
+            return None  # again, or in the second pass
+        if len(begun) == 8:
+            killer.start()
+        return hold, str(place)
+
+    mine(monkeypatch, choose)
+    more = ("--engine", "ray", "--address", cluster.address, "--partitions", 7, "--json")
+    code, out, err = d2(*score_line(made, *more, "-o", output))
+    killer.join()
+    assert code == 0, err
+    (stage,) = json.loads(out)["stages"]
+    assert (place / node.node_id).exists()
+    assert stage["tasks"] == 14
+    assert 1 <= stage["retries"] <= NODE["num_cpus"]  # what was on that node, nothing else
+    scores, again = (read_artifact(path, "scores") for path in (made / "s.parquet", output))
+    assert scores.digest == again.digest
+
+
 def test_a_driver_that_dies_leaves_its_sums(made, cluster, tmp_path, d2):
     store, output = tmp_path / "store", tmp_path / "s.parquet"
     more = ("--engine", "ray", "--address", cluster.address, "--partitions", 20, "--store", store)
     line = score_line(made, *more, "-o", output)
-    left = end_when(command(*line), store, 3)
+    left = end_when(command(*line), parts_in(store), 3)
     code, _, err = d2(*line, "-v")
     assert code == 0, err
     assert f"{40 - left} tasks (ray) for 20 partitions" in err
@@ -263,15 +299,19 @@ def test_a_driver_that_dies_leaves_its_sums(made, cluster, tmp_path, d2):
     assert scores.digest == again.digest
 
 
-def end_when(line, store, count):
-    """Kill a process once so many parts are in a store; return how many there are then."""
+def parts_in(store):
+    return lambda: list(store.glob("part-*.parquet"))
+
+
+def end_when(line, parts, count):
+    """Kill a process once there are so many parts; return how many there are then."""
     driver = subprocess.Popen(line, stderr=subprocess.PIPE)
     until = time.monotonic() + 60
-    while len(list(store.glob("part-*.parquet"))) < count and time.monotonic() < until:
+    while len(parts()) < count and time.monotonic() < until:
         time.sleep(0.002)
     driver.kill()
     driver.communicate()
-    left = len(list(store.glob("part-*.parquet")))
+    left = len(parts())
     assert left >= count
     return left
 
@@ -281,14 +321,73 @@ def test_a_driver_that_dies_leaves_its_rounds(made, cluster, tmp_path, d2):
     more = ("--partitions", 7, "--store", store)
     line = ("select", made / "s.parquet", "--rate", 0.5, "-o", tmp_path / "keep.parquet", *more)
     ray = ("--engine", "ray", "--address", cluster.address)
-    left = end_when(command(*line, *ray), store, 2)
+    left = end_when(command(*line, *ray), parts_in(store), 2)
     assert not (tmp_path / "keep.parquet").exists()
 
     stage = select(made, cluster, tmp_path, d2, *more)
 
     assert stage["rounds_found"] == left
     assert stage["tasks"] < 7 * (stage["rounds"] + 2)
-    assert not list(store.glob("part-*.parquet"))
+    assert not parts_in(store)()
+
+
+def test_a_driver_that_dies_leaves_its_work_in_a_bucket(made, cluster, tmp_path, d2, s3):
+    """Only the driver has to reach the store: the cluster was started without the double."""
+    address, output = "s3://bucket/parts", tmp_path / "x.parquet"
+    ray = ("--engine", "ray", "--address", cluster.address, "--store", address)
+
+    def parts():
+        found = s3.files.get_file_info(pafs.FileSelector("bucket", recursive=True))
+        return [info.path for info in found if "/part-" in info.path]
+
+    score = score_line(made, *ray, "--partitions", 20, "-o", output)
+    left = end_when(command(*score), parts, 3)
+    code, _, err = d2(*score, "-v")
+    assert code == 0, err
+    assert f"{40 - left} tasks (ray) for 20 partitions" in err
+    scores, again = (read_artifact(path, "scores") for path in (made / "s.parquet", output))
+    assert scores.digest == again.digest
+
+    output, more = tmp_path / "keep.parquet", ("--partitions", 7)
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", output)
+    left = end_when(command(*line, *ray, *more), parts, 2)
+    stage = select(made, cluster, tmp_path, d2, *more, "--store", address)
+    assert stage["rounds_found"] == left
+    assert not parts()
+
+
+@pytest.fixture
+def client(cluster):
+    """The address at which processes outside the cluster are clients of it."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    line = ["-m", "ray.util.client.server", "--mode", "legacy", "--host", "127.0.0.1"]
+    line = [sys.executable, *line, "--port", str(port), "--address", cluster.address]
+    server = subprocess.Popen(line, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    until = time.monotonic() + 60
+    while time.monotonic() < until:
+        try:
+            socket.create_connection(("127.0.0.1", port), 1).close()
+            break
+        except OSError:
+            time.sleep(0.05)
+    yield f"ray://127.0.0.1:{port}"
+    server.terminate()
+    server.wait()
+
+
+def test_a_client_of_a_cluster_writes_the_same_bytes(made, client, tmp_path):
+    ray = ("--engine", "ray", "--address", client, "--partitions", 3)
+    report, output = tmp_path / "report.json", tmp_path / "keep.parquet"
+    line = ("select", made / "s.parquet", "--rate", 0.5, "-o", output, "--report", report)
+    run(tmp_path, *line, *ray)
+    assert output.read_bytes() == (made / "keep.parquet").read_bytes()
+    stage = stage_of(report)
+    assert (stage["engine"], stage["partitions"]) == ("ray", 3)
+    assert stage["tasks"] % 3 == 0
+    run(tmp_path, *score_line(made, *ray, "-o", tmp_path / "s.parquet"))
+    pair = (read_artifact(folder / "s.parquet", "scores") for folder in (made, tmp_path))
+    assert len({scores.digest for scores in pair}) == 1
 
 
 def test_without_an_address_a_cluster_comes_and_goes(made, tmp_path):

@@ -4,13 +4,17 @@ import json
 import sys
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
+import test_remote
 
 from d2cli.cli import app
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.parts import Parts
 from d2cli.stages.methods import Picked
 from d2cli.stages.rounds import Rounds
+
+s3_server, s3 = test_remote.s3_server, test_remote.s3  # the double, and what leads to it
 
 
 @pytest.fixture
@@ -76,6 +80,27 @@ def test_a_lost_scoring_goes_on_with_the_parts_that_are_missing(made, own_cache,
     one = made / "one.parquet"
     assert d2(*line[:-1], one)[0] == 0
     assert one.read_bytes() == output.read_bytes()
+
+
+def test_sums_on_other_partitions_are_removed_too(made, own_cache, d2, monkeypatch):
+    output = made / "x.parquet"
+    line = ("score", made / "g.parquet", *AUM, "--difficulty", made / "aum.npy", "-o", output)
+    keep, kept = Parts.keep, []
+
+    def keep_or_end(self, columns, **which):
+        if len(kept) == 4:
+            raise Lost
+        kept.append(keep(self, columns, **which))
+
+    monkeypatch.setattr(Parts, "keep", keep_or_end)
+    with pytest.raises(Lost):
+        app([*map(str, line), "--partitions", "5"])
+    monkeypatch.setattr(Parts, "keep", keep)
+    other = own_cache / f"part-{'0' * 40}.parquet"
+    other.write_bytes(b"of another result")
+    assert len(parts_in(own_cache)) == 5
+    assert d2(*line, "--partitions", 3)[0] == 0
+    assert parts_in(own_cache) == [other]
 
 
 def test_a_probe_is_not_scored_in_parts(made, d2):
@@ -247,10 +272,52 @@ def test_rounds_of_another_division_are_not_mixed_in(made, own_cache, d2, lose):
     code, _, err = d2(*line, "--partitions", 2)
     assert code == 0, err
     assert "going on after 1 rounds" in err
+    assert not parts_in(own_cache)  # those of seven partitions neither
     assert kept == 3  # the first of both has one name, the others follow the one that is gone
     one = made / "one.parquet"
     assert d2("select", made / "s.parquet", "--rate", 0.5, "-o", one)[0] == 0
     assert one.read_bytes() == (made / "x.parquet").read_bytes()
+
+
+def test_a_bucket_is_a_store(made, d2, lose, s3):
+    address = "s3://bucket/deep/parts"
+    line = ("--partitions", 3, "--store", address)
+    more = (*AUM, "--difficulty", made / "aum.npy")
+    score = ("score", made / "g.parquet", *more, "--force")
+    assert d2(*score, "-o", made / "one.parquet")[0] == 0
+    assert d2(*score[:-1], *line, "-o", made / "x.parquet")[0] == 0
+    assert (made / "one.parquet").read_bytes() == (made / "x.parquet").read_bytes()
+    puts = [path for method, path, *_ in s3.requests if method == "PUT"]
+    assert sum("deep/parts/part-" in path for path in puts) >= 9  # three parts of three passes
+
+    line = ("select", made / "s.parquet", "--rate", 0.5, *line)
+    assert d2("select", made / "s.parquet", "--rate", 0.5, "-o", made / "one.parquet")[0] == 0
+    lose(2)
+    with pytest.raises(Lost):
+        app([*map(str, line), "-o", str(made / "keep.parquet")])
+    found = s3.files.get_file_info(pafs.FileSelector("bucket/deep/parts"))
+    assert len([info for info in found if info.base_name.startswith("part-")]) == 2
+    lose(None)
+    code, _, err = d2(*line, "-o", made / "keep.parquet")
+    assert code == 0, err
+    assert "going on after 2 rounds" in err
+    assert (made / "keep.parquet").read_bytes() == (made / "one.parquet").read_bytes()
+    found = s3.files.get_file_info(pafs.FileSelector("bucket/deep/parts", allow_not_found=True))
+    assert not [info for info in found if info.base_name.startswith("part-")]
+
+
+def test_a_bucket_that_is_not_there_or_closed_is_one_line(made, d2, s3):
+    line = ("select", made / "s.parquet", "--rate", 0.5, "--partitions", 2)
+    code, out, err = d2(*line, "--store", "s3://nowhere/parts", "-o", made / "x.parquet")
+    assert (code, out) == (5, "")
+    assert "s3://nowhere/parts/part-" in err
+    assert len(err.splitlines()) == 2
+    s3.fault = lambda method, path, query: method in ("PUT", "POST")
+    code, out, err = d2(*line, "--store", "s3://bucket/parts", "-o", made / "x.parquet")
+    assert (code, out) == (5, "")
+    assert "s3://bucket/parts/part-" in err
+    assert len(err.splitlines()) == 2
+    assert not (made / "x.parquet").exists()
 
 
 def test_a_damaged_part_is_made_again_with_a_warning(made, own_cache, d2, lose):

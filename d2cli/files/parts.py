@@ -1,16 +1,17 @@
 """Parts of a stage's result that are there before all of it is: what a lost run need not repeat.
 
-A part is an artifact of its own in a store: a folder, or the address of one. Its name follows from
-the key of the whole result and from what tells it from the other parts.
+A part is an artifact of its own in a store: a folder, or the address of one. Its key begins with
+that of the whole result, and goes on with what tells it from the other parts; so does its name.
 """
 
 import contextlib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
+import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
 from d2cli.errors import D2Error, ParameterError
@@ -18,7 +19,8 @@ from d2cli.files.artifacts import Artifact, seal, stage_key, write_artifact
 from d2cli.files.cache import find
 from d2cli.files.remote import Place, Remote, as_place
 
-VERSION = 1
+VERSION = 2
+OF_KEY = 20  # digits of the key of a whole result that the keys of its parts begin with
 
 
 def open_store(text: str) -> Place:
@@ -61,24 +63,26 @@ class Parts:
     of: str
     fresh: bool = False
     note: Callable[[str], None] = print
-    _places: list[Place] = field(default_factory=list)
 
     def _key(self, which: dict[str, Any]) -> str:
-        return stage_key("part", VERSION, {"of": self.of, **which}, {})
+        own = stage_key("part", VERSION, {"of": self.of, **which}, {})
+        return self.of[:OF_KEY] + own[OF_KEY:]
 
     def _place(self, store: Place, which: dict[str, Any]) -> Place:
         return store / f"part-{self._key(which)[:40]}.parquet"
+
+    @property
+    def _prefix(self) -> str:
+        """What the names of all parts of the whole result begin with."""
+        return f"part-{self.of[:OF_KEY]}"
 
     def find(self, **which: Any) -> Artifact | None:  # noqa: ANN401
         """Return a part; None if it is absent, or, with a note, if it is damaged."""
         if self.store is None or self.fresh:
             return None
-        place = self._place(self.store, which)
-        artifact, damage = find(place, "part", self._key(which))
+        artifact, damage = find(self._place(self.store, which), "part", self._key(which))
         if damage:
             self.note(f"warning: {damage}; making it again")
-        if artifact is not None:
-            self._places.append(place)
         return artifact
 
     def keep(self, columns: Mapping[str, NDArray[Any]], **which: Any) -> Artifact:  # noqa: ANN401
@@ -99,20 +103,19 @@ class Parts:
         )
         if self.store is None:
             return part
-        place = self._place(self.store, which)
-        self._places.append(place)
-        return write_artifact(place, part)
+        return write_artifact(self._place(self.store, which), part)
 
     def discard(self) -> None:
-        """Remove the parts that were found or kept: the whole result is there."""
-        for place in self._places:
-            with contextlib.suppress(OSError, D2Error):
-                if isinstance(place, Remote):
-                    files, path = place.where()
-                    files.delete_file(path)
-                else:
+        """Remove all parts of the whole result, which is there, by whatever division."""
+        with contextlib.suppress(OSError, D2Error):
+            if isinstance(self.store, Remote):
+                files, folder = self.store.where()
+                for info in files.get_file_info(pafs.FileSelector(folder, allow_not_found=True)):
+                    if info.base_name.startswith(self._prefix):
+                        files.delete_file(info.path)
+            elif self.store is not None:
+                for place in self.store.glob(f"{self._prefix}*.parquet"):
                     place.unlink(missing_ok=True)
-        self._places.clear()
 
 
 def values_of(part: Artifact, name: str) -> NDArray[Any]:

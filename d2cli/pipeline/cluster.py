@@ -9,6 +9,7 @@ import logging
 import os
 import signal
 import socket
+import sys
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -194,9 +195,11 @@ def on_cluster(address: str | None, n_threads: int) -> Iterator[RayExecutor]:
             for number, handler in handlers.items():
                 signal.signal(number, handler)
     try:
-        executor = RayExecutor(ray)
-        _check_versions(executor)
-        yield executor
+        # Ray tells of lost nodes on standard output, which is for results.
+        with contextlib.redirect_stdout(sys.stderr):
+            executor = RayExecutor(ray)
+            _check_versions(executor)
+            yield executor
     finally:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
