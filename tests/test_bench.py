@@ -4,11 +4,24 @@ import json
 
 import numpy as np
 import pytest
+from bench import cluster_cost
 from bench.data import Source, generate
 from bench.tables import Entry, Table, document, ratio_text
 from bench.timing import interleave, medians
 from bench.truth import Truth
 from oracles import exact_neighbors
+
+from d2cli.files.stages import graph_of
+from d2cli.params import ScoreParams, SelectParams
+from d2cli.pipeline.engine import Counting, Steps
+from d2cli.stages.difficulty import orient
+from d2cli.stages.division import divide
+from d2cli.stages.executor import InProcess
+from d2cli.stages.forward import Forward
+from d2cli.stages.parts import even_parts
+from d2cli.stages.rounds import Rounds
+from d2cli.stages.score import score_rows
+from d2cli.stages.selection import select_coreset
 
 
 @pytest.fixture
@@ -105,3 +118,42 @@ def test_tables_survive_json(table):
 )
 def test_ratios_have_two_digits(ratio, text):
     assert ratio_text(ratio, 1.0) == text
+
+
+class Boxed(InProcess):
+    """Hands out boxes, as a cluster does, so that what is put counts once."""
+
+    def put(self, value):
+        return lambda: value
+
+    def submit(self, function, *arguments):
+        return super().submit(function, *(a() if callable(a) else a for a in arguments))
+
+    def go_on(self, function, part, *arguments, anew):
+        return super().go_on(function, part(), *arguments, anew=anew)
+
+
+@pytest.mark.parametrize("n_parts", [2, 5])
+def test_the_model_of_a_cluster_predicts_what_moves(n_parts):
+    n = 3000
+    artifact = cluster_cost.random_graph(n)
+    graph = graph_of(artifact)
+    steps = Steps("")
+    difficulty = orient(np.random.default_rng(0).random(n), "high", shift=ScoreParams().shift)
+    parts = even_parts(n, n_parts)
+    forward = Forward(parts, Counting(Boxed(), steps, moves=True))
+    params = ScoreParams(rate=cluster_cost.RATE, prune_hardest=0.0)
+    scores = score_rows(graph, difficulty, params, forward=forward)
+    moved = {f"score, {way}": steps.total(f"bytes_{way}") for way in ("sent", "received")}
+
+    steps = Steps("")
+    counting = Counting(Boxed(), steps, moves=True)
+    found = cluster_cost.constants_of(graph, scores, n_parts)
+    rounds = Rounds.of(divide(graph.adjacency, n_parts), counting)
+    select_coreset(graph, scores, SelectParams(rate=cluster_cost.RATE), rounds=rounds)
+    moved |= {f"select, {way}": steps.total(f"bytes_{way}") for way in ("sent", "received")}
+
+    model = cluster_cost.predict(found, n, n_parts)
+    for name, count in moved.items():
+        assert count == pytest.approx(model[name], rel=0.01), name
+    assert model["select, rounds"] * n_parts <= steps.total("tasks")

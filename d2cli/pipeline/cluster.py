@@ -17,7 +17,7 @@ from typing import Any
 
 from d2cli.errors import ParameterError, ResourceError
 from d2cli.files.artifacts import library_versions
-from d2cli.stages.executor import Handle
+from d2cli.stages.executor import Begun, Handle
 
 ATTEMPTS = 4  # of a task, before its loss is no accident
 CONNECT_SECONDS = 5.0
@@ -40,7 +40,7 @@ def _import_ray() -> Any:  # noqa: ANN401
 
 
 @dataclass(eq=False)
-class _Task:
+class _Task(Begun):
     """A task that runs somewhere, and all that it takes to begin it again."""
 
     function: Callable[..., Any]

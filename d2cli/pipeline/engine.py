@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from d2cli.errors import ParameterError
 from d2cli.files.parts import Parts, open_store
 from d2cli.pipeline.run import Run, open_cache_folder
-from d2cli.stages.executor import Executor, Handle, InProcess
+from d2cli.stages.executor import Begun, Executor, Handle, InProcess
 from d2cli.stages.parts import check_partitions
 
 LEAST_ROWS = 50_000  # of a partition that nobody asked for: about a second of work
@@ -179,6 +179,8 @@ def array_bytes(value: Any) -> int:  # noqa: ANN401
         return value.nbytes
     if isinstance(value, tuple | list):
         return sum(array_bytes(part) for part in value)
+    if isinstance(value, Begun):
+        return 0
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         return sum(array_bytes(part) for part in vars(value).values())
     return 0

@@ -115,6 +115,7 @@ cdef class Neighborhood:
         cdef int32_t i, j, sweep = 0
         cdef vector[pair[double, pair[int32_t, int32_t]]] first
         cdef vector[int32_t] rows, picks
+        first.reserve(n)
         with nogil:
             for i in range(<int32_t>n):
                 if self.state[i] != OPEN:
@@ -131,6 +132,7 @@ cdef class Neighborhood:
                     )
                 )
             sort(first.begin(), first.end())
+            rows.reserve(first.size())
             for t in range(<Py_ssize_t>first.size()):
                 rows.push_back(first[t].second.second)
             while rows.size():

@@ -7,6 +7,10 @@ from typing import Any, Protocol
 Handle = Any  # of a task, or of a value that tasks share
 
 
+class Begun:
+    """A task that was begun, as an executor keeps it: as an argument it moves nothing."""
+
+
 class Executor(Protocol):
     """All that a stage knows of where its tasks run.
 
@@ -41,7 +45,7 @@ class Executor(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class _Done:
+class _Done(Begun):
     """What a task has left, and its result."""
 
     left: Any
