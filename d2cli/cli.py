@@ -79,6 +79,10 @@ def graph(
     seed: opt.Seed = opt.SEED,
     output: opt.ArtifactOutput = "-",
     cache_dir: opt.CacheDir = None,
+    engine: engines.GraphEngine = engines.ENGINE,
+    address: engines.Address = None,
+    partitions: engines.GraphPartitions = None,
+    store: engines.Store = None,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
@@ -94,6 +98,7 @@ def graph(
       d2 graph emb.npy -k 15 --metric cosine -o graph.parquet
       d2 graph train.parquet -e clip --within label -o graph.parquet
       d2 graph clip.npz -e image=l14_img -e text=l14_txt:0.5 -o graph.parquet
+      d2 graph emb.npy --engine ray --address auto --partitions 64 -o graph.parquet
     """
     from d2cli import commands
 
@@ -116,6 +121,7 @@ def graph(
         cache_dir=cache_dir,
         as_json=json,
         dry_run=dry_run,
+        engine=commands.engine_params(engine, address, partitions, store),
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
@@ -317,6 +323,10 @@ def prune(
     show: opt.Show = None,
     summary: opt.Summary = False,
     cache_dir: opt.CacheDir = None,
+    engine: engines.GraphEngine = engines.ENGINE,
+    address: engines.Address = None,
+    partitions: engines.GraphPartitions = None,
+    store: engines.Store = None,
     threads: opt.Threads = None,
     max_memory: opt.MaxMemory = None,
     force: opt.Force = False,
@@ -389,6 +399,7 @@ def prune(
         targets=commands.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
         dry_run=dry_run,
+        engine=commands.engine_params(engine, address, partitions, store),
         setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 

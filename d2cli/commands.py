@@ -62,6 +62,15 @@ def engine_params(
     return pipeline.EngineParams(engine=engine, address=address, partitions=partitions, store=store)
 
 
+def refuse_dry_run(engine: pipeline.EngineParams) -> None:
+    """Refuse to plan what tasks will do."""
+    if engine.in_parts:
+        raise ParameterError(
+            "--dry-run does not plan a graph in partitions",
+            hint="leave out --engine and --partitions, or --dry-run",
+        )
+
+
 def processors() -> int:
     """Return how many processors this process may use."""
     if hasattr(os, "sched_getaffinity"):
@@ -120,19 +129,21 @@ def graph(
     output: str,
     as_json: bool,
     dry_run: bool,
+    engine: pipeline.EngineParams,
     setting: Setting,
     **columns: str | None,
 ) -> None:
     """Run ``d2 graph``."""
     what: dict[str, Any] = {"embedding": embedding, "output": output, **columns}
     if dry_run:
+        refuse_dry_run(engine)
         with setting.run() as run:
             planned = pipeline.plan_run_graph(run, source, params, **what)
         print_plan(planned, as_json)
         return
     refuse_terminal(output, as_json)
     with setting.run() as run:
-        artifact = pipeline.run_graph(run, source, params, **what)
+        artifact = pipeline.run_graph(run, source, params, engine=engine, **what)
     display.print_graph(artifact, run.stages[-1]["status"], output, run.note)
     _finish(artifact, as_json)
 
@@ -245,6 +256,7 @@ def prune(
     embedding: list[str] | None,
     targets: Targets,
     dry_run: bool,
+    engine: pipeline.EngineParams,
     setting: Setting,
     **more: Any,  # noqa: ANN401
 ) -> None:
@@ -252,12 +264,13 @@ def prune(
     params = (graph_params, score_params, select_params)
     more |= {"embedding": embedding, "targets": targets}
     if dry_run:
+        refuse_dry_run(engine)
         with setting.run() as run:
             planned = pipeline.plan_run_prune(run, source, *params, **more)
         print_plan(planned, targets.as_json)
         return
     with setting.run() as run:
-        done = pipeline.run_prune(run, source, *params, **more)
+        done = pipeline.run_prune(run, source, *params, engine=engine, **more)
     _finish_selection(done, run, targets)
 
 

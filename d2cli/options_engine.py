@@ -39,5 +39,22 @@ Store = Annotated[
         show_default=False,
     ),
 ]
+GraphEngine = Annotated[
+    Literal["local", "ray"],
+    typer.Option(
+        "--engine",
+        help="local: this process. ray: tasks on a Ray cluster; needs 'd2cli[ray]'. The result is "
+        "the same for the same --partitions.",
+    ),
+]
+GraphPartitions = Annotated[
+    int | None,
+    typer.Option(
+        "--partitions",
+        help="Partitions of near rows that are searched one by one, a task each; the graph depends "
+        "on their number. Left out: one for each 50,000 rows; with --engine local, none.",
+        show_default=False,
+    ),
+]
 
 ENGINE: Literal["local", "ray"] = "local"

@@ -131,6 +131,9 @@ class GraphParams:
     shrinkage : float or "auto"
         For "mahalanobis": how far the covariance is drawn to a multiple of the identity, 0 to 1.
         "auto" is the formula of Ledoit and Wolf, see `d2cli.stages.whitening.fit_whitening`.
+    partitions : int or None
+        The rows are divided into so many partitions, see `d2cli.stages.partitioned`; None searches
+        them undivided.
     """
 
     n_neighbors: int = 10
@@ -139,6 +142,7 @@ class GraphParams:
     recall: float = 0.95
     seed: int = 0
     shrinkage: float | Auto = AUTO
+    partitions: int | None = None
 
     def __post_init__(self) -> None:
         if not 1 <= self.n_neighbors <= 10_000:
@@ -162,12 +166,26 @@ class GraphParams:
                 f"shrinkage is only used by metric mahalanobis, not by {self.metric}",
                 hint="leave out --shrinkage, or use --metric mahalanobis",
             )
+        if self.partitions is not None:
+            self._check_partitions(self.partitions)
+
+    def _check_partitions(self, partitions: int) -> None:
+        if partitions < 1:
+            raise ParameterError(f"partitions is {partitions}, expected at least 1")
+        if self.metric in ("l1", "hamming") or self.backend == "hnsw":
+            what = f"backend {self.backend}" if self.backend == "hnsw" else f"metric {self.metric}"
+            raise ParameterError(
+                f"{what} does not go with partitions: they are searched by l2, exactly or in cells",
+                hint="leave out --engine and --partitions",
+            )
 
     def recorded(self) -> dict[str, Any]:
         """Return the parameters that a graph's key and metadata hold: those that it depends on."""
         found = asdict(self)
         if self.metric != "mahalanobis":
             del found["shrinkage"]
+        if self.partitions is None:
+            del found["partitions"]
         return found
 
 

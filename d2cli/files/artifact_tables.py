@@ -46,7 +46,10 @@ COLUMNS: dict[str, tuple[str, ...]] = {
         "row", "id", "rank", "difficulty", "score", "score_at_pick", "value", "vector", "near",
         "met", "sum", "windows",
     ),
-    "part": ("row", "score_at_pick", "received"),
+    "part": (
+        "row", "score_at_pick", "received", "vector", "place", "position", "point", "size",
+        "center", "neighbors", "distances", "cell", "square", "limit", "searched",
+    ),
 }  # fmt: skip
 
 

@@ -7,8 +7,9 @@ digest of the columns and of all this. The digest is verified on every read.
 
 import io
 import os
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import pyarrow as pa
@@ -37,6 +38,12 @@ GROUP_ROWS = 1 << 16  # written at a time: a list column's level numbers are as 
 LOCATOR, CARRIED = b"d2_graph_path", b"d2_graph"
 ROW_ORDER, SOURCES = b"d2_row_order", b"d2_graph_sources"
 SEAL = b"d2_seal"  # digest of all of these, three of which have no other
+_FORM = {
+    "compression": "none",
+    "use_dictionary": False,
+    "write_statistics": False,
+    "write_page_checksum": True,
+}
 
 
 @dataclass(frozen=True, eq=False)
@@ -182,22 +189,26 @@ def _seal_of(metadata: dict[bytes, bytes]) -> bytes:
     return state.hexdigest().encode()
 
 
-def write_artifact(path: Place, artifact: Artifact) -> Artifact:
-    """Publish an artifact as a Parquet file; return it under that name."""
+def write_artifact(
+    path: Place, artifact: Artifact, *, groups: Sequence[int] | None = None
+) -> Artifact:
+    """Publish an artifact as a Parquet file; return it under that name.
+
+    ``groups`` are the rows of each of its row groups; left out, they are of one size.
+    """
     table = _encode(artifact)
-    write_atomically(
-        path,
-        lambda file: pq.write_table(
-            table,
-            file,
-            compression="none",
-            use_dictionary=False,
-            write_statistics=False,
-            write_page_checksum=True,
-            row_group_size=GROUP_ROWS,
-        ),
-        size=table.nbytes,
-    )
+
+    def write(file: BinaryIO) -> None:
+        if groups is None:
+            pq.write_table(table, file, row_group_size=GROUP_ROWS, **_FORM)
+            return
+        start = 0
+        with pq.ParquetWriter(file, table.schema, **_FORM) as writer:
+            for rows in groups:
+                writer.write_table(table.slice(start, rows), row_group_size=max(rows, 1))
+                start += rows
+
+    write_atomically(path, write, size=table.nbytes)
     return replace(artifact, name=str(path))
 
 

@@ -5,7 +5,7 @@ that of the whole result, and goes on with what tells it from the other parts; s
 """
 
 import contextlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,10 +14,11 @@ import pyarrow as pa
 import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
-from d2cli.errors import D2Error, ParameterError
+from d2cli.errors import D2Error, ParameterError, ResourceError
 from d2cli.files.artifacts import Artifact, seal, stage_key, write_artifact
 from d2cli.files.cache import find
 from d2cli.files.remote import Place, Remote, as_place
+from d2cli.files.stages import lists, matrix, table_of
 
 VERSION = 2
 OF_KEY = 20  # digits of the key of a whole result that the keys of its parts begin with
@@ -85,8 +86,26 @@ class Parts:
             self.note(f"warning: {damage}; making it again")
         return artifact
 
-    def keep(self, columns: Mapping[str, NDArray[Any]], **which: Any) -> Artifact:  # noqa: ANN401
+    def keep(
+        self,
+        columns: Mapping[str, NDArray[Any]],
+        *,
+        results: dict[str, Any] | None = None,
+        groups: Sequence[int] | None = None,
+        **which: Any,  # noqa: ANN401
+    ) -> Artifact:
         """Keep a part.
+
+        Parameters
+        ----------
+        columns : mapping of str to array
+            (n,) or (n, w) each.
+        results : dict, optional
+            What is known of it beside its columns.
+        groups : sequence of int, optional
+            Rows of each row group of the file.
+        which
+            What tells it from the other parts.
 
         Raises
         ------
@@ -95,15 +114,37 @@ class Parts:
         """
         part = seal(
             "part",
-            pa.table({name: pa.array(values) for name, values in columns.items()}),
+            table_of({name: _arrow(values) for name, values in columns.items()}),
             key=self._key(which),
             parameters={"of": self.of, **which},
             inputs={},
-            results={},
+            results=results or {},
         )
         if self.store is None:
             return part
-        return write_artifact(self._place(self.store, which), part)
+        return write_artifact(self.where(**which), part, groups=groups)
+
+    def where(self, **which: Any) -> Place:  # noqa: ANN401
+        """Return the place of a part, be it there or not."""
+        if self.store is None:
+            raise ValueError("there is no store")
+        return self._place(self.store, which)
+
+    def require(self, **which: Any) -> Artifact:  # noqa: ANN401
+        """Return a part that was there a moment ago.
+
+        Raises
+        ------
+        ResourceError
+            If it is not there any more, or is damaged.
+        """
+        part = quiet_parts(self.store, self.of).find(**which)
+        if part is None:
+            raise ResourceError(
+                f"{self.store}: a part of the result is not there any more, or is damaged",
+                hint="leave the store alone while d2 runs; the next run makes what is missing",
+            )
+        return part
 
     def discard(self) -> None:
         """Remove all parts of the whole result, which is there, by whatever division."""
@@ -118,7 +159,23 @@ class Parts:
                     place.unlink(missing_ok=True)
 
 
+def quiet_parts(store: Place | None, of: str) -> Parts:
+    """Return the parts of a result for those who tell the user nothing, such as tasks."""
+    return Parts(store, of, note=_say_nothing)
+
+
 def values_of(part: Artifact, name: str) -> NDArray[Any]:
-    """Return a column of a part."""
-    values: NDArray[Any] = part.table.column(name).to_numpy()
+    """Return a column of a part, (n,) or (n, w)."""
+    column = part.table.column(name)
+    if pa.types.is_fixed_size_list(column.type):
+        return matrix(part.table, name)
+    values: NDArray[Any] = column.to_numpy()
     return values
+
+
+def _arrow(values: NDArray[Any]) -> pa.Array:
+    return pa.array(values) if values.ndim == 1 else lists(values)
+
+
+def _say_nothing(line: str) -> None:
+    """Say nothing."""

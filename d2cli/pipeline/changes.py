@@ -66,7 +66,7 @@ class Changes:
                 f"{', '.join(UPDATED[:-1])} and {UPDATED[-1]} can be updated",
                 hint=REBUILD,
             )
-        made = GraphParams(**found)
+        made = replace(GraphParams(**found), partitions=None)  # all rows are in one place again
         for option, wanted, there in (
             ("neighbors", self.n_neighbors, made.n_neighbors),
             ("metric", self.metric, made.metric),

@@ -31,6 +31,7 @@ def _import_ray() -> Any:  # noqa: ANN401
             warnings.simplefilter("ignore")
             import ray
             import ray.exceptions
+            import ray.util.scheduling_strategies
     except ImportError as error:
         raise ParameterError(
             f"--engine ray needs Ray, which cannot be imported: {error}",
@@ -95,6 +96,23 @@ class RayExecutor:
         """
         for task in tasks:
             yield self._result(task)
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:  # noqa: ANN401
+        """Return the results of a task that runs once on every node with a CPU."""
+        nodes = [
+            node["NodeID"]
+            for node in self._ray.nodes()
+            if node["Alive"] and node["Resources"].get("CPU", 0) >= 1
+        ]
+        at = self._ray.util.scheduling_strategies.NodeAffinitySchedulingStrategy
+        remote = self._ray.remote(function)
+        # Soft: a node may be lost meanwhile.
+        tasks = [
+            remote.options(scheduling_strategy=at(node, soft=True)).remote(*arguments)
+            for node in nodes
+        ]
+        with self._answering():
+            return list(self._ray.get(tasks))
 
     def _begin(
         self, function: Callable[..., Any], arguments: tuple[Any, ...], n_returns: int = 1

@@ -172,6 +172,10 @@ class Counting:
             self._steps.add(retries=self.retries - self._steps.total("retries"))
             yield result
 
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:  # noqa: ANN401
+        """Return results of all machines, which count as no tasks."""
+        return self._executor.everywhere(function, *arguments)
+
 
 def array_bytes(value: Any) -> int:  # noqa: ANN401
     """Return the bytes of all arrays in a value: an array, a dataclass, a tuple or a list."""

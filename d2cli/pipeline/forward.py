@@ -64,10 +64,12 @@ class _Sums:
             self._parts.keep(columns, stage="scores", at=at, start=start, stop=stop)
 
 
-def make_in_parts(run: Run, scoring: Scored, engine: EngineParams) -> Artifact:
+def make_in_parts(
+    run: Run, scoring: Scored, engine: EngineParams, cache_dir: str | None = None
+) -> Artifact:
     """Score on parts of the graph, but for those that are in the store."""
     n = scoring.graph.table.num_rows
-    with working(run, engine, scoring.key, n, None) as work:
+    with working(run, engine, scoring.key, n, cache_dir) as work:
         sums = _Sums(work.parts, work.steps)
         forward = Forward(
             even_parts(n, work.partitions), work.executor, sums.find, sums.record, run.on_progress

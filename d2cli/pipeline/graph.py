@@ -23,8 +23,10 @@ from d2cli.files.roworder import row_order
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
 from d2cli.params import Fusion, GraphParams
+from d2cli.pipeline.engine import LOCAL, EngineParams
 from d2cli.pipeline.forecast import forecast_graph, standing_artifacts
 from d2cli.pipeline.modalities import graph_parameters, make_fused
+from d2cli.pipeline.partitioned import make_partitioned, partitions_for, room_for_pieces
 from d2cli.pipeline.planning import DryRun, plan_of, settle, warn_about_memory
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
@@ -40,16 +42,20 @@ def make_graph(
     *,
     spend: bool = False,
     kept: dict[str, KeptCells] | None = None,
+    engine: EngineParams = LOCAL,
+    cache_dir: str | None = None,
 ) -> Artifact:
     """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more.
 
-    ``kept`` is filled with what an update of the graph of one embedding would use.
+    ``kept`` is filled with what an update of the graph of one embedding would use. A graph in
+    partitions is made by tasks of the ``engine``.
     """
-    artifact = (
-        make_fused(run, data, params, key)
-        if isinstance(data, Fused)
-        else _make_graph(run, data, params, key, spend=spend, kept=kept)
-    )
+    if isinstance(data, Fused):
+        artifact = make_fused(run, data, params, key)
+    elif params.partitions is not None:
+        artifact = make_partitioned(run, data, params, key, engine, cache_dir)
+    else:
+        artifact = _make_graph(run, data, params, key, spend=spend, kept=kept)
     return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
 
 
@@ -125,11 +131,14 @@ def cached_graph(
     params: GraphParams,
     *,
     spend: bool = False,
+    engine: EngineParams = LOCAL,
+    cache_dir: str | None = None,
 ) -> Artifact:
     """Return the graph of vectors from the cache folder, or make it; warn about its defects."""
     key = graph_key(data, params)
+    how: dict[str, Any] = {"spend": spend, "engine": engine, "cache_dir": cache_dir}
     artifact = run_cached(
-        run, folder, "graph", key, lambda: make_graph(run, data, params, key, spend=spend)
+        run, folder, "graph", key, lambda: make_graph(run, data, params, key, **how)
     )
     warn_about_graph(run, artifact)
     return artifact
@@ -164,6 +173,26 @@ def _way_out(results: dict[str, Any]) -> str:
     return f"hnsw looked at {results['ef_search']} candidates a row; --backend exact finds all"
 
 
+def settle_engine(
+    run: Run,
+    found: FoundEmbedding | FoundModalities,
+    params: GraphParams,
+    engine: EngineParams,
+    cache_dir: str | None,
+    *,
+    prune: bool = False,
+) -> GraphParams:
+    """Choose where vectors live; return the parameters with the partitions of the engine."""
+    params = partitions_for(engine, params, found)
+    if params.partitions is not None:
+        run.room = room_for_pieces(cache_dir)
+    elif prune:
+        settle(run, found, params, cache_dir=cache_dir, prune=True)
+    else:
+        settle(run, found, params)
+    return params
+
+
 def run_graph(
     run: Run,
     source: str,
@@ -175,6 +204,7 @@ def run_graph(
     within: str | None = None,
     output: str = STDIN,
     cache_dir: str | None = None,
+    engine: EngineParams = LOCAL,
 ) -> Artifact:
     """Build the graph of a SOURCE and publish it.
 
@@ -194,13 +224,15 @@ def run_graph(
         Parquet file, or "-" for an Arrow stream on standard output.
     cache_dir : str, optional
         Where is kept what `d2 update` uses; see `d2cli.files.cache.cache_folder`.
+    engine : EngineParams
+        Where it is built, and in how many partitions, which the graph depends on.
 
     Returns
     -------
     Artifact
     """
     found, place = _find(run, source, embedding, fusion, id_, within, output)
-    settle(run, found, params)
+    params = settle_engine(run, found, params, engine, cache_dir)
     data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
     kept: dict[str, KeptCells] = {}
@@ -214,7 +246,9 @@ def run_graph(
         "graph",
         key,
         place,
-        lambda: make_graph(run, data, params, key, spend=True, kept=kept),
+        lambda: make_graph(
+            run, data, params, key, spend=True, kept=kept, engine=engine, cache_dir=cache_dir
+        ),
         sources=recorded,
     )
     keep_index(artifact, kept, cache_dir)

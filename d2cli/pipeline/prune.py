@@ -2,6 +2,7 @@
 
 from collections.abc import Collection, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,7 @@ from d2cli.files.inputs import (
 from d2cli.files.modalities import FoundModalities, find_vectors
 from d2cli.files.previous import Previous
 from d2cli.params import PROBE, Direction, Fusion, GraphParams, ScoreParams, SelectParams
+from d2cli.pipeline.engine import LOCAL, EngineParams
 from d2cli.pipeline.forecast import (
     ANYTHING,
     Forecast,
@@ -29,10 +31,12 @@ from d2cli.pipeline.forecast import (
     forecast_next,
     standing_artifacts,
 )
-from d2cli.pipeline.graph import cached_graph
+from d2cli.pipeline.forward import check_forward_engine, make_in_parts
+from d2cli.pipeline.graph import cached_graph, settle_engine
 from d2cli.pipeline.growth import find_previous, keep_beside
 from d2cli.pipeline.modalities import vectors_of
-from d2cli.pipeline.planning import DryRun, plan_of, settle
+from d2cli.pipeline.planning import DryRun, plan_of
+from d2cli.pipeline.rounds import check_engine, make_in_rounds
 from d2cli.pipeline.run import Run, open_cache_folder, run_cached
 from d2cli.pipeline.score import (
     Judge,
@@ -73,6 +77,7 @@ def run_prune(
     *,
     targets: Targets,
     cache_dir: str | None = None,
+    engine: EngineParams = LOCAL,
     **refs: Any,  # noqa: ANN401
 ) -> Selected:
     """Run graph, score and select on a SOURCE, each kept in the cache.
@@ -81,7 +86,10 @@ def run_prune(
     `_read`.
     """
     inputs = _read(run, source, graph_params, score_params, select_params, targets, **refs)
-    settle(run, inputs.found, inputs.graph, cache_dir=cache_dir, prune=True)
+    check_forward_engine(engine, inputs.score)
+    check_engine(engine, inputs.select, inputs.found.rows.n_rows)
+    searching = settle_engine(run, inputs.found, inputs.graph, engine, cache_dir, prune=True)
+    inputs = replace(inputs, graph=searching)
     packed = inputs.graph.metric == "hamming"
     data = inputs.found.read(run.room, packed=packed)
     judge = None
@@ -89,7 +97,8 @@ def run_prune(
         where, tried = inputs.found.where, _tried(inputs.select)
         judge = Judge(where, vectors_of(run, data, inputs.graph), inputs.labels, tried)
     folder = open_cache_folder(run, cache_dir)
-    graph = cached_graph(run, folder, data, inputs.graph, spend=judge is None)
+    how: dict[str, Any] = {"engine": engine, "cache_dir": cache_dir}
+    graph = cached_graph(run, folder, data, inputs.graph, spend=judge is None, **how)
     if isinstance(data, Embedding):
         release(data.vectors)
     del data  # and with it the vectors, unless there is a judge
@@ -99,7 +108,7 @@ def run_prune(
         folder,
         "scores",
         scoring.key,
-        lambda: scoring.make(run),
+        lambda: make_in_parts(run, scoring, **how) if engine.in_parts else scoring.make(run),
         graph_path=Path(graph.name).name if folder is not None else None,
     )
     chosen = (inputs.select, inputs.budgets, inputs.wishes, inputs.shown, inputs.previous)
@@ -108,7 +117,8 @@ def run_prune(
     def read_again() -> NDArray[Any]:
         return vectors_of(run, inputs.found.read(run.room, packed=packed), inputs.graph)
 
-    return finish(run, pick, targets, lambda: folder, read_again)
+    make = partial(make_in_rounds, run, pick, **how) if engine.in_parts else None
+    return finish(run, pick, targets, lambda: folder, read_again, make)
 
 
 def plan_run_prune(

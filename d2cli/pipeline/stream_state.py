@@ -97,7 +97,7 @@ class Stream:
         return {
             "budget": found.budget,
             "window": found.window,
-            "graph": asdict(found.graph),
+            "graph": {k: v for k, v in asdict(found.graph).items() if k != "partitions"},
             "score": asdict(found.score),
             "select": asdict(found.select),
             "difficulty": about.name,

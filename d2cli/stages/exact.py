@@ -18,13 +18,17 @@ MOST_CANDIDATE_BYTES = 1 << 28  # of all places at once
 
 
 class ExactIndex:
-    """All places are compared with the query; the answer is exact whatever the BLAS rounds."""
+    """All places are compared with the query; the answer is exact whatever the BLAS rounds.
+
+    With ``n_targets`` only so many places, the first, are answers; the others can but ask.
+    """
 
     name = "exact"
     effort = 0
 
-    def __init__(self, space: SearchSpace) -> None:
+    def __init__(self, space: SearchSpace, *, n_targets: int | None = None) -> None:
         self.space = space
+        self.n_targets = space.n_places if n_targets is None else n_targets
 
     def search(
         self,
@@ -41,7 +45,8 @@ class ExactIndex:
         """
         neighbors = np.full((len(queries), k), -1, dtype=np.int32)
         distances = np.full((len(queries), k), np.inf, dtype=np.float32)
-        if len(queries) == self.space.n_places and fits_at_once(self.space.n_places, k):
+        everything = len(queries) == self.space.n_places == self.n_targets
+        if everything and fits_at_once(self.space.n_places, k):
             pairs = AllPairs(self.space, self._reachable(k))
             how: Any = {"n_threads": n_threads, "total": len(queries), "on_progress": on_progress}
             run_tasks(pairs.tasks(n_threads), phase="exact search", **how)
@@ -71,9 +76,11 @@ class ExactIndex:
         return neighbors, distances
 
     def _scan(self, queries: NDArray[np.int32], k: int) -> "_Scan":
-        return _Scan(self.space, queries, self._reachable(k))
+        return _Scan(self.space, queries, self._reachable(k), self.n_targets)
 
     def _reachable(self, k: int) -> int:
+        if self.n_targets < self.space.n_places:
+            return min(k, self.n_targets)
         return min(k, max(self.space.n_places - 1, 1))
 
 
@@ -85,8 +92,11 @@ def fits_at_once(n_places: int, k: int) -> bool:
 class _Scan:
     """One pass of a block of queries over all places."""
 
-    def __init__(self, space: SearchSpace, queries: NDArray[np.int32], k: int) -> None:
+    def __init__(
+        self, space: SearchSpace, queries: NDArray[np.int32], k: int, n_targets: int
+    ) -> None:
         self.space = space
+        self.n_targets = n_targets
         self.queries = queries
         self.points = space.block(queries)
         margin = bound_norms(self.points).margin
@@ -95,8 +105,8 @@ class _Scan:
         self.steps = self._steps()
 
     def _steps(self) -> Iterator[None]:
-        for first in range(0, self.space.n_places, PRODUCT_COLUMNS):
-            columns = self.space.block(slice(first, first + PRODUCT_COLUMNS))
+        for first in range(0, self.n_targets, PRODUCT_COLUMNS):
+            columns = self.space.block(slice(first, min(first + PRODUCT_COLUMNS, self.n_targets)))
             limits = bound_norms(columns, rounding=self.space.rounding).limits
             transposed = np.ascontiguousarray(columns.T)
             for start, candidates in zip(self.starts, self.blocks, strict=True):

@@ -43,6 +43,9 @@ class Executor(Protocol):
     def gather(self, tasks: Sequence[Handle]) -> Iterator[Any]:
         """Yield the results of tasks in their order, each as soon as it is there."""
 
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:  # noqa: ANN401
+        """Return the results of a task that runs once on every machine."""
+
 
 @dataclass(frozen=True, eq=False)
 class _Done(Begun):
@@ -81,3 +84,7 @@ class InProcess:
         """Yield the results."""
         for task in tasks:
             yield task.result if isinstance(task, _Done) else task
+
+    def everywhere(self, function: Callable[..., Any], *arguments: Any) -> list[Any]:  # noqa: ANN401
+        """Return the result of a task, which runs here."""
+        return [function(*arguments)]

@@ -182,12 +182,20 @@ def _partition(
     rng = np.random.default_rng(seed)
     size = min(n, SAMPLE_A_CELL * n_cells)
     sample = block(np.sort(rng.choice(n, size, replace=False)).astype(np.int32))
-    centers = sample[np.sort(rng.choice(size, n_cells, replace=False))]
-    for _ in range(ITERATIONS if n_cells > 1 else 0):
-        cells = _assign(sample.__getitem__, size, centers, n_threads)
-        centers = _means(sample, cells, centers)
-    centers = centers[_chain(centers)]
+    centers = fit_centers(sample, n_cells, rng, n_threads)
+    centers = centers[chain(centers)]
     return *_order(_assign(block, n, centers, n_threads, on_progress), n_cells), centers
+
+
+def fit_centers(
+    sample: NDArray[np.float32], n_cells: int, rng: np.random.Generator, n_threads: int = 1
+) -> NDArray[np.float32]:
+    """Return the centres of k-means, (c, p), fitted to a sample (m, p) of at least c points."""
+    centers = sample[np.sort(rng.choice(len(sample), n_cells, replace=False))]
+    for _ in range(ITERATIONS if n_cells > 1 else 0):
+        cells = _assign(sample.__getitem__, len(sample), centers, n_threads)
+        centers = _means(sample, cells, centers)
+    return centers
 
 
 def _order(cells: NDArray[np.int32], n_cells: int) -> tuple[NDArray[np.int32], NDArray[np.int64]]:
@@ -254,7 +262,7 @@ def _means(
     return means
 
 
-def _chain(centers: NDArray[np.float32]) -> NDArray[np.int64]:
+def chain(centers: NDArray[np.float32]) -> NDArray[np.int64]:
     """Order centres so that neighbours in the order are near: always the nearest one left."""
     left = centers.astype(np.float32).copy()
     chain = np.empty(len(centers), dtype=np.int64)

@@ -1,0 +1,266 @@
+"""The tasks of a partitioned graph: each reads partitions from a store, and keeps its result there.
+
+A task is known by what its part is called; whoever finds that part need not run it.
+"""
+
+from collections import OrderedDict
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.files.artifacts import Artifact
+from d2cli.files.parts import Parts, quiet_parts, values_of
+from d2cli.files.pieces import keep_piece, read_piece
+from d2cli.files.remote import Place
+from d2cli.stages.dividing import Coordinates, Division
+from d2cli.stages.lists import pack, unpack
+from d2cli.stages.partition_recall import Nearest, Sample, look_in_partition
+from d2cli.stages.partitioned import (
+    Cells,
+    Order,
+    Places,
+    find_cells,
+    find_places,
+    one_cell,
+    search_cells,
+    search_exactly,
+    spread_lists,
+)
+
+HELD_BYTES = 256 << 20  # of partitions that a task has read
+
+
+@dataclass(frozen=True, eq=False)
+class Shared:
+    """What all tasks of one graph know.
+
+    Attributes
+    ----------
+    store : Path or Remote
+    of : str
+        Key of the graph.
+    coordinates : Coordinates
+    division : Division
+    pieces : tuple of (int, int)
+        First row and the row after the last of each piece.
+    numbers : tuple of int
+        Partitions that have rows; not known to `divide_rows`.
+    n_neighbors, seed : int
+    exact : bool
+        There are no cells.
+    """
+
+    store: Place
+    of: str
+    coordinates: Coordinates
+    division: Division
+    pieces: tuple[tuple[int, int], ...]
+    numbers: tuple[int, ...]
+    n_neighbors: int
+    seed: int
+    exact: bool
+
+    def parts(self) -> Parts:
+        """Return the store's parts."""
+        return quiet_parts(self.store, self.of)
+
+
+def piece_name(start: int, stop: int) -> dict[str, Any]:
+    """Return what the part of `divide_rows` is called."""
+    return {"stage": "piece", "start": start, "stop": stop}
+
+
+def cells_name(number: int, *, exact: bool) -> dict[str, Any]:
+    """Return what the first part of `index_partition` is called."""
+    return {"stage": "cells", "partition": number, "exact": exact}
+
+
+def centers_name(number: int, *, exact: bool) -> dict[str, Any]:
+    """Return what the second part of `index_partition` is called, which is kept last."""
+    return {"stage": "centers", "partition": number, "exact": exact}
+
+
+def sample_name(number: int) -> dict[str, Any]:
+    """Return what the part of `ask_partition` is called."""
+    return {"stage": "sample", "partition": number}
+
+
+def lists_name(number: int, probes: int) -> dict[str, Any]:
+    """Return what the part of `search_partition` is called; 0 cells are an exact search."""
+    return {"stage": "lists", "partition": number, "probes": probes}
+
+
+def see_store(store: Place, of: str) -> bool:
+    """Return whether a mark is seen that the process that began the run has left in the store."""
+    return quiet_parts(store, of).find(stage="mark") is not None
+
+
+def divide_rows(shared: Shared, start: int, vectors: NDArray[Any]) -> None:
+    """Keep the piece of some rows, sorted by partition; ``start`` is the first of them."""
+    partitions = shared.division.assign(shared.coordinates.whole(vectors))
+    stop = start + len(vectors)
+    keep_piece(
+        shared.parts(),
+        np.arange(start, stop, dtype=np.int64),
+        vectors,
+        partitions,
+        shared.division.n_partitions,
+        **piece_name(start, stop),
+    )
+
+
+def index_partition(shared: Shared, number: int) -> None:
+    """Find the places and the cells of a partition."""
+    parts, coordinates = shared.parts(), shared.coordinates
+    rows, vectors = read_rows(shared, parts, number)
+    there = find_places(rows, vectors)
+    if shared.exact:
+        order, points = one_cell(there.n_places, coordinates.width), None
+    else:
+        points = coordinates.points(there.vectors)  # sorted by the next line
+        order = find_cells(points, seed=shared.seed)
+    place = np.empty(len(rows), dtype=np.int64)
+    place[np.searchsorted(rows, there.members)] = np.repeat(np.arange(there.n_places), there.counts)
+    position = np.empty(there.n_places, dtype=np.int64)
+    position[order.places] = np.arange(there.n_places)
+    columns: dict[str, NDArray[Any]] = {"row": rows, "place": place, "position": position[place]}
+    if points is not None and coordinates.axes is not None:
+        columns["point"] = points[position[place]]
+    parts.keep(columns, **cells_name(number, exact=shared.exact))
+    parts.keep(
+        {"size": np.diff(order.starts), "center": order.centers},
+        **centers_name(number, exact=shared.exact),
+    )
+
+
+def ask_partition(shared: Shared, sample: Sample, number: int) -> None:
+    """Keep the exact neighbours that a sample has in a partition."""
+    parts, reader = shared.parts(), StoreReader(shared)
+    centers = parts.require(**centers_name(number, exact=shared.exact))
+    points = reader.points(number) if shared.coordinates.axes is not None else None
+    order = order_of(centers, reader.order(number))
+    found = look_in_partition(sample, reader.places(number), order, points, shared.n_neighbors)
+    neighbors, distances = unpack(found.lists)
+    columns = {
+        "neighbors": neighbors,
+        "distances": distances,
+        "cell": found.cells,
+        "square": found.squares,
+    }
+    if points is not None:
+        columns["limit"] = found.limits
+    parts.keep(columns, **sample_name(number))
+
+
+def search_partition(shared: Shared, cells: Cells | None, number: int, probes: int) -> None:
+    """Keep the neighbours of all rows of a partition; without cells they are searched exactly."""
+    reader, k = StoreReader(shared), shared.n_neighbors
+    own = reader.places(number)
+    if cells is None:
+        lists = search_exactly(number, reader, list(shared.numbers), k)
+        searched = np.full(len(lists), len(shared.numbers), dtype=np.int64)
+    else:
+        narrowed = shared.coordinates.axes is not None
+        lists, searched = search_cells(number, reader, cells, k, probes=probes, narrowed=narrowed)
+    rows, lists = spread_lists(own, lists)
+    neighbors, distances = unpack(lists)
+    shared.parts().keep(
+        {
+            "row": rows,
+            "neighbors": neighbors,
+            "distances": distances,
+            "searched": np.repeat(searched, own.counts),
+        },
+        **lists_name(number, probes),
+    )
+
+
+# --- what is in the parts -------------------------------------------------------------------------
+
+
+def order_of(centers: Artifact, places: NDArray[np.int32]) -> Order:
+    """Return the order that a part of `index_partition` holds, but for its places."""
+    starts = np.concatenate([[0], np.cumsum(values_of(centers, "size"))]).astype(np.int64)
+    return Order(places, starts, values_of(centers, "center"))
+
+
+def nearest_in(part: Artifact, first_cell: int) -> Nearest:
+    """Return what a part of `ask_partition` holds, its cells counted from ``first_cell``."""
+    cells = values_of(part, "cell")
+    limits = np.empty((len(cells), 0), dtype=np.float32)
+    if "limit" in part.table.column_names:
+        limits = values_of(part, "limit")
+    return Nearest(
+        pack(values_of(part, "neighbors"), values_of(part, "distances")),
+        np.where(cells >= 0, cells + np.int32(first_cell), np.int32(-1)),
+        values_of(part, "square"),
+        limits,
+    )
+
+
+def read_rows(shared: Shared, parts: Parts, number: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+    """Return the rows (m,) of a partition, ascending, and their vectors (m, d)."""
+    pieces = [read_piece(parts.where(**piece_name(*one)), number) for one in shared.pieces]
+    return np.concatenate([rows for rows, _ in pieces]), np.concatenate([own for _, own in pieces])
+
+
+@dataclass(frozen=True, eq=False)
+class _Read:
+    places: Places
+    order: NDArray[np.int32]
+    points: NDArray[np.float32] | None
+
+    @property
+    def n_bytes(self) -> int:
+        return self.places.vectors.nbytes + (0 if self.points is None else self.points.nbytes)
+
+
+@dataclass(eq=False)
+class StoreReader:
+    """Partitions that are read from a store; the last ones are at hand."""
+
+    shared: Shared
+    _held: "OrderedDict[int, _Read]" = field(default_factory=OrderedDict)
+
+    def places(self, number: int) -> Places:
+        """See `d2cli.stages.partitioned.Reader`."""
+        return self._read(number).places
+
+    def order(self, number: int) -> NDArray[np.int32]:
+        """See `d2cli.stages.partitioned.Reader`."""
+        return self._read(number).order
+
+    def points(self, number: int) -> NDArray[np.float32]:
+        """See `d2cli.stages.partitioned.Reader`."""
+        read = self._read(number)
+        if read.points is not None:
+            return read.points
+        return self.shared.coordinates.points(read.places.vectors[read.order])
+
+    def _read(self, number: int) -> _Read:
+        if number not in self._held:
+            held = [*self._held.values()]
+            while held and sum(one.n_bytes for one in held) > HELD_BYTES:
+                held.pop(0)
+                self._held.popitem(last=False)
+            self._held[number] = self._open(number)
+        self._held.move_to_end(number)
+        return self._held[number]
+
+    def _open(self, number: int) -> _Read:
+        parts = self.shared.parts()
+        rows, vectors = read_rows(self.shared, parts, number)
+        part = parts.require(**cells_name(number, exact=self.shared.exact))
+        place = values_of(part, "place")
+        leaders = np.unique(place, return_index=True)[1]
+        position = values_of(part, "position")[leaders]
+        order = np.argsort(position).astype(np.int32)
+        points = None
+        if "point" in part.table.column_names:
+            points = values_of(part, "point")[leaders][order]
+        if len(leaders) < len(rows):
+            vectors = vectors[leaders]
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(place))]).astype(np.int64)
+        return _Read(Places(vectors, indptr, rows[np.argsort(place, kind="stable")]), order, points)

@@ -1,0 +1,368 @@
+"""The nearest neighbours of the rows of one partition, in all partitions.
+
+Rows are searched in k-means cells, as `d2cli.stages.cells` does, but each partition has cells of
+its own, and only partitions that hold some of the cells nearest to a row are looked at. Where no
+number of cells is enough, every partition is searched exactly.
+
+Equal rows are one place of their partition. Answers are rows, packed with their float32 distances
+(`d2cli.stages.lists`), so lists of several partitions merge by (distance, row).
+"""
+
+from dataclasses import dataclass
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from d2cli.stages._neighbors import NearestSoFar, nearest_of, smallest_columns
+from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, LEAST_REACH, ON_AXES, REACH
+from d2cli.stages.exact import ExactIndex
+from d2cli.stages.lists import NOBODY, Packed, merge, pack
+from d2cli.stages.partition import lay_out
+from d2cli.stages.space import build_space, distinct_rows
+from d2cli.stages.vectors import Vectors
+
+PIECE = 2048  # positions that one matrix product compares
+
+
+@dataclass(frozen=True, eq=False)
+class Places:
+    """The different vectors of one partition.
+
+    Attributes
+    ----------
+    vectors : float32 or float64 array, shape (u, d)
+        By place.
+    indptr, members : int64 array (u + 1,), int64 array (m,)
+        The rows of place p are ``members[indptr[p]:indptr[p + 1]]``, ascending; places ascend by
+        their first row.
+    """
+
+    vectors: Vectors
+    indptr: NDArray[np.int64]
+    members: NDArray[np.int64]
+
+    @property
+    def n_places(self) -> int:
+        """Places, u."""
+        return len(self.vectors)
+
+    @property
+    def counts(self) -> NDArray[np.int64]:
+        """Rows of each place, (u,)."""
+        return np.diff(self.indptr)
+
+    def place_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
+        """Return the place of some rows of the partition."""
+        order = np.argsort(self.members, kind="stable")
+        at = order[np.searchsorted(self.members[order], rows)]
+        return np.searchsorted(self.indptr, at, side="right") - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Order:
+    """The places of one partition in the order of its cells; see `d2cli.stages.partition.Layout`.
+
+    Attributes
+    ----------
+    places : int32 array, shape (u,)
+        The place of each position.
+    starts : int64 array, shape (c + 1,)
+    centers : float32 array, shape (c, p)
+    """
+
+    places: NDArray[np.int32]
+    starts: NDArray[np.int64]
+    centers: NDArray[np.float32]
+
+
+@dataclass(frozen=True, eq=False)
+class Cells:
+    """The cells of all partitions, one partition after the other; so are positions.
+
+    Attributes
+    ----------
+    starts : int64 array, shape (c + 1,)
+        Cell i has the positions ``starts[i]`` to ``starts[i + 1] - 1``.
+    centers : float32 array, shape (c, p)
+    first : int64 array, shape (P + 1,)
+        Partition j has the cells ``first[j]`` to ``first[j + 1] - 1``.
+    """
+
+    starts: NDArray[np.int64]
+    centers: NDArray[np.float32]
+    first: NDArray[np.int64]
+
+    @property
+    def n_cells(self) -> int:
+        """Cells, c."""
+        return len(self.centers)
+
+    @property
+    def bases(self) -> NDArray[np.int64]:
+        """The first position of each partition, and their number, (P + 1,)."""
+        return self.starts[self.first]
+
+
+class Reader(Protocol):
+    """Where partitions come from."""
+
+    def places(self, number: int) -> Places:
+        """Return a partition."""
+
+    def order(self, number: int) -> NDArray[np.int32]:
+        """Return the place of each of its positions, (u,)."""
+
+    def points(self, number: int) -> NDArray[np.float32]:
+        """Return its points by position, (u, p)."""
+
+
+def find_places(rows: NDArray[np.int64], vectors: Vectors) -> Places:
+    """Return the places of the rows (m,) of a partition, ascending, with their vectors (m, d)."""
+    first, indptr, members = distinct_rows(vectors, np.arange(len(rows), dtype=np.int64))
+    return Places(vectors if len(first) == len(rows) else vectors[first], indptr, rows[members])
+
+
+def find_cells(points: NDArray[np.float32], *, seed: int) -> Order:
+    """Return the cells of points (u, p), one by place; the points are taken over, and sorted."""
+    layout = lay_out(points, seed=seed)
+    return Order(layout.places, layout.starts, layout.centers)
+
+
+def one_cell(n_places: int, width: int) -> Order:
+    """Return all places as one cell, whose centre nobody asks for."""
+    places = np.arange(n_places, dtype=np.int32)
+    return Order(places, np.array([0, n_places]), np.zeros((1, width), dtype=np.float32))
+
+
+def join_cells(orders: list[Order | None], width: int) -> Cells:
+    """Return the cells of all partitions; those of some may be missing, for they have no rows."""
+    sizes = [np.diff(one.starts) if one else np.empty(0, np.int64) for one in orders]
+    starts = np.concatenate([[0], np.cumsum(np.concatenate(sizes))]).astype(np.int64)
+    first = np.concatenate([[0], np.cumsum([len(size) for size in sizes])]).astype(np.int64)
+    nothing = np.empty((0, width), dtype=np.float32)
+    return Cells(starts, np.concatenate([nothing, *(one.centers for one in orders if one)]), first)
+
+
+# --- places to rows -------------------------------------------------------------------------------
+
+
+def rows_of_places(
+    there: Places, neighbors: NDArray[np.int32], distances: NDArray[np.float32]
+) -> Packed:
+    """Turn neighbouring places (q, k) into the k nearest rows of these places, packed, (q, k)."""
+    k, none = neighbors.shape[1], neighbors < 0
+    first = np.where(none, 0, there.indptr[neighbors])
+    lists = np.where(none, NOBODY, pack(there.members[first].astype(np.int32), distances))
+    counts = np.where(none, 0, there.counts[neighbors])
+    many = np.flatnonzero((counts > 1).any(axis=1))
+    if len(many):
+        counts, first, distances = counts[many], first[many], distances[many]
+        found = [lists[many]]
+        for t in range(1, min(int(counts.max()), k)):
+            more = np.minimum(first + t, len(there.members) - 1)
+            members = pack(there.members[more].astype(np.int32), distances)
+            found.append(np.where(t < counts, members, NOBODY))
+        lists[many] = np.sort(np.concatenate(found, axis=1), axis=1)[:, :k]
+    return np.sort(lists, axis=1)
+
+
+def with_twins(
+    there: Places, places: NDArray[np.int64], rows: NDArray[np.int64], lists: Packed
+) -> Packed:
+    """Add to the lists (q, k) of some rows the others of their place, which are at distance 0."""
+    k = lists.shape[1]
+    lists = np.sort(lists, axis=1)
+    counts = there.counts[places]
+    many = np.flatnonzero(counts > 1)
+    if len(many):
+        counts, first = counts[many], there.indptr[places[many]]
+        found = [lists[many]]
+        for t in range(min(int(counts.max()), k + 1)):
+            members = there.members[np.minimum(first + t, len(there.members) - 1)]
+            twins = pack(members.astype(np.int32), np.zeros(len(many), dtype=np.float32))
+            real = (t < counts) & (members != rows[many])
+            found.append(np.where(real, twins, NOBODY)[:, None])
+        lists[many] = np.sort(np.concatenate(found, axis=1), axis=1)[:, :k]
+    return lists
+
+
+def spread_lists(own: Places, lists: Packed) -> tuple[NDArray[np.int64], Packed]:
+    """Turn lists of places (u, k) into those of their rows; return the rows (m,), too."""
+    places = np.repeat(np.arange(own.n_places, dtype=np.int64), own.counts)
+    return own.members, with_twins(own, places, own.members, lists[places])
+
+
+# --- exact search ---------------------------------------------------------------------------------
+
+
+def search_exactly(own: int, reader: Reader, numbers: list[int], k: int) -> Packed:
+    """Return the nearest rows of each place of a partition, its own left out, (u, k).
+
+    Parameters
+    ----------
+    own : int
+        The partition.
+    reader : Reader
+    numbers : list of int
+        All partitions that have rows.
+    k : int
+    """
+    asking = reader.places(own)
+    lists = np.full((asking.n_places, k), NOBODY, dtype=np.uint64)
+    for number in numbers:
+        there = asking if number == own else reader.places(number)
+        places = np.arange(asking.n_places, dtype=np.int64) if number == own else None
+        lists = merge(lists, exactly_in(there, asking.vectors, places, k))
+    return lists
+
+
+def exactly_in(there: Places, vectors: Vectors, places: NDArray[np.int64] | None, k: int) -> Packed:
+    """Return the nearest rows in a partition of some vectors (q, d), packed, (q, k).
+
+    ``places`` (q,) are the places of these vectors in that partition, each of which is left out;
+    -1 or None where they are in another.
+    """
+    asked = np.full(len(vectors), -1, dtype=np.int64) if places is None else places
+    foreign = np.flatnonzero(asked < 0)
+    both = np.concatenate([there.vectors, vectors[foreign]]) if len(foreign) else there.vectors
+    queries = asked.astype(np.int32)
+    queries[foreign] = there.n_places + np.arange(len(foreign), dtype=np.int32)
+    space = build_space(both, np.arange(len(both), dtype=np.int64))
+    neighbors, distances = ExactIndex(space, n_targets=there.n_places).search(queries, k)
+    return rows_of_places(there, neighbors, distances)
+
+
+# --- search in cells ------------------------------------------------------------------------------
+
+
+def search_cells(
+    own: int, reader: Reader, cells: Cells, k: int, *, probes: int, narrowed: bool
+) -> tuple[Packed, NDArray[np.int64]]:
+    """Return about the nearest rows of each place of a partition, its own left out.
+
+    Parameters
+    ----------
+    own : int
+        The partition.
+    reader : Reader
+    cells : Cells
+    k : int
+    probes : int
+        Cells that a place is compared with: the nearest ones of all partitions.
+    narrowed : bool
+        Points are on fewer axes than vectors, so more candidates are compared by the latter.
+
+    Returns
+    -------
+    lists : uint64 array, shape (u, k)
+        By place.
+    searched : int64 array, shape (u,)
+        In how many partitions.
+    """
+    points, bases = reader.points(own), cells.bases
+    nearest = _nearest_cells(points, own, cells, probes)
+    wanted = (ON_AXES if narrowed else AS_THEY_ARE) * k
+    best = NearestSoFar(len(points), wanted)
+    asking = bases[own].astype(np.int32) + np.arange(len(points), dtype=np.int32)
+    by_cell = np.argsort(nearest, axis=None, kind="stable")
+    asked_cells, starts = np.unique(nearest.ravel()[by_cell], return_index=True)
+    groups = np.split((by_cell // nearest.shape[1]).astype(np.int32), starts[1:])
+    holders = np.searchsorted(cells.first, asked_cells, side="right") - 1
+    for number in np.unique(holders).tolist():
+        targets = points if number == own else reader.points(number)
+        norms = np.einsum("ij,ij->i", targets, targets)
+        for at in np.flatnonzero(holders == number):
+            cell = asked_cells[at]
+            _compare(
+                best,
+                points,
+                asking,
+                groups[at],
+                (targets, norms),
+                (int(cells.starts[cell]), int(cells.starts[cell + 1])),
+                int(bases[number]),
+            )
+    lists = _rank(own, reader, best.finish(), bases, k)
+    partitions = np.sort(np.searchsorted(cells.first, nearest, side="right"), axis=1)
+    searched = 1 + (np.diff(partitions, axis=1) > 0).sum(axis=1)
+    by_place = np.empty_like(searched)
+    by_place[reader.order(own)] = searched
+    return lists, by_place
+
+
+def _nearest_cells(
+    points: NDArray[np.float32], own: int, cells: Cells, probes: int
+) -> NDArray[np.int32]:
+    """Return the nearest cells of the points of a partition, (u, probes).
+
+    They are looked for among those around the cells that the points are in.
+    """
+    probes = min(probes, cells.n_cells)
+    norms = np.einsum("ij,ij->i", cells.centers, cells.centers)
+    nearest = np.empty((len(points), probes), dtype=np.int32)
+    reach, base = max(REACH * probes, LEAST_REACH), cells.bases[own]
+    transposed = np.ascontiguousarray(cells.centers.T)
+    for start in range(0, len(points), PIECE):
+        part = slice(start, min(start + PIECE, len(points)))
+        at = base + np.arange(part.start, part.stop)
+        within = np.unique(np.searchsorted(cells.starts, at, side="right") - 1)
+        around = np.arange(cells.n_cells, dtype=np.int32)
+        if len(within) * reach < cells.n_cells:
+            around = np.unique(smallest_columns(cells.centers[within] @ transposed, norms, reach))
+        products = points[part] @ np.ascontiguousarray(cells.centers[around].T)
+        nearest[part] = around[smallest_columns(products, norms[around], probes)]
+    return nearest
+
+
+def _compare(
+    best: NearestSoFar,
+    points: NDArray[np.float32],
+    asking: NDArray[np.int32],
+    slots: NDArray[np.int32],
+    there: tuple[NDArray[np.float32], NDArray[np.float32]],
+    cell: tuple[int, int],
+    base: int,
+) -> None:
+    """Compare some points with all of a cell, whose partition begins at position ``base``."""
+    targets, norms = there
+    for first in range(0, len(slots), PIECE):
+        some = slots[first : first + PIECE]
+        queries = points[some]
+        for start in range(*cell, COLUMNS):
+            part = slice(start - base, min(start + COLUMNS, cell[1]) - base)
+            best.merge(queries @ targets[part].T, norms[part], some, asking, start)
+
+
+def _rank(
+    own: int, reader: Reader, candidates: NDArray[np.int32], bases: NDArray[np.int64], k: int
+) -> Packed:
+    """Return the k nearest rows of each place by true distance, (u, k).
+
+    ``candidates`` are positions in all partitions, by position of this one, -1 where too few.
+    """
+    asking, order = reader.places(own), reader.order(own)
+    lists = np.full((asking.n_places, k), NOBODY, dtype=np.uint64)
+    holders = np.where(candidates >= 0, np.searchsorted(bases, candidates, side="right") - 1, -1)
+    for number in np.unique(holders[holders >= 0]).tolist():
+        here = holders == number
+        who = np.flatnonzero(here.any(axis=1))
+        there = asking if number == own else reader.places(number)
+        places = reader.order(number)[candidates[here] - bases[number]]
+        queries = order[who]
+        vectors = there.vectors
+        if number != own:
+            vectors = np.concatenate([vectors, asking.vectors[queries]])
+            numbers = there.n_places + np.arange(len(who), dtype=np.int32)
+        else:
+            numbers = queries
+        found = nearest_of(
+            vectors,
+            np.arange(len(vectors), dtype=np.int64),
+            numbers,
+            np.concatenate([[0], np.cumsum(here[who].sum(axis=1))]).astype(np.int64),
+            places,
+            k,
+        )
+        lists[queries] = merge(lists[queries], rows_of_places(there, *found))
+    return lists
