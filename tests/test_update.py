@@ -1,6 +1,6 @@
 """Updated graphs: added, adopted, repaired; held against graphs built anew."""
 
-from dataclasses import fields
+from dataclasses import fields, replace
 
 import numpy as np
 import pyarrow as pa
@@ -13,13 +13,14 @@ from hypothesis import strategies as st
 from d2cli.files import memory
 from d2cli.files.graph_index import index_damage, index_path, read_index, write_index
 from d2cli.params import GraphParams
-from d2cli.stages import adoption
+from d2cli.stages import adoption, scan
 from d2cli.stages.graph import build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.lists import merge, pack, spread, unpack
 from d2cli.stages.recall import share_found
+from d2cli.stages.space import build_space, distinct_rows
 from d2cli.stages.update import update_graph
-from d2cli.stages.vectors import as_vectors
+from d2cli.stages.vectors import as_searchable
 
 EXACT = GraphParams(n_neighbors=4, backend="exact")
 
@@ -31,8 +32,9 @@ def rebuilt_and_updated(points, n_old, survivors, params, *, labels=None, n_thre
     if labels is not None:
         after = np.concatenate([labels[:n_old][survivors], labels[n_old:]])
         groups = [group_by(labels[:n_old]), group_by(after)]
-    vectors = as_vectors(now, params.metric)
-    old = build_graph(as_vectors(points[:n_old], params.metric), params, groups=groups[0])
+    vectors, _ = as_searchable(now, params.metric)
+    before, _ = as_searchable(points[:n_old], params.metric)
+    old = build_graph(before, params, groups=groups[0])
     rebuilt = build_graph(vectors, params, groups=groups[1])
     updated = update_graph(
         old, vectors, survivors, params, groups=groups[1], n_threads=n_threads
@@ -72,6 +74,56 @@ def test_an_exact_update_equals_a_graph_built_anew(seed, n, m, dim, k, share, va
         points, n, some_survivors(rng, n, share), params, labels=labels
     )
     assert_same(updated, rebuilt)
+
+
+@given(
+    st.integers(0, 2**32 - 1),
+    st.integers(1, 50),
+    st.integers(0, 25),
+    st.integers(1, 12),
+    st.sampled_from([0.2, 0.8, 1.0]),
+    st.sampled_from([2, 256]),
+    st.booleans(),
+    st.sampled_from([("l1", "f4"), ("l1", "f8"), ("l1", "u1"), ("hamming", "u1")]),
+)
+@settings(max_examples=100, deadline=None)
+def test_an_update_by_a_scan_equals_a_graph_built_anew(seed, n, m, k, share, values, grouped, how):
+    rng, (metric, dtype) = np.random.default_rng(seed), how
+    points = rng.integers(0, values, (n + m, 3)).astype(dtype)
+    labels = rng.integers(0, 3, n + m) if grouped else None
+    params = GraphParams(n_neighbors=k, backend="exact", metric=metric)
+    survivors = some_survivors(rng, n, share)
+    rebuilt, updated = rebuilt_and_updated(points, n, survivors, params, labels=labels)
+    assert_same(updated, rebuilt)
+
+
+@pytest.mark.parametrize("metric", ["l1", "hamming"])
+def test_blocks_and_threads_do_not_change_an_update_by_a_scan(monkeypatch, metric):
+    points = np.random.default_rng(3).integers(0, 256, (400, 5)).astype(np.uint8)
+    params = GraphParams(n_neighbors=4, backend="exact", metric=metric)
+    rebuilt, updated = rebuilt_and_updated(points, 370, np.arange(7, 370), params)
+    monkeypatch.setattr(scan, "QUERY_BLOCK", 7)
+    monkeypatch.setattr(scan, "TARGET_BLOCK", 3)
+    _, again = rebuilt_and_updated(points, 370, np.arange(7, 370), params, n_threads=3)
+    assert_same(again, updated)
+    assert_same(updated, rebuilt)
+
+
+def test_a_scan_among_some_places_leaves_the_query_out():
+    codes = np.random.default_rng(0).integers(0, 256, (30, 2)).astype(np.uint8)
+    places, _, _ = distinct_rows(codes, np.arange(30))
+    space = build_space(codes, places, measure="hamming")
+    among = np.array([1, 4, 9, 20], np.int32)
+    everyone = np.arange(len(places), dtype=np.int32)
+    found, away = scan.ScanIndex(space).search(everyone, 4, among=among)
+    bits = np.unpackbits(codes[places], axis=1).astype(np.int64)
+    for i in everyone:
+        expected = sorted((np.abs(bits[i] - bits[j]).sum(), j) for j in among if j != i)
+        real = found[i] >= 0
+        assert list(zip(away[i][real], found[i][real], strict=True)) == expected
+    none, lengths = scan.ScanIndex(space).search(everyone, 2, among=among[:0])
+    assert (none == -1).all()
+    assert np.isinf(lengths).all()
 
 
 @pytest.mark.parametrize("metric", ["l2", "cosine"])
@@ -267,6 +319,29 @@ def test_an_exact_graph_may_go_on_in_cells(clustered):
     updated = update_graph(graph, clustered[:3300], np.arange(3000), params)
     assert updated.graph.backend == "cells+exact"
     assert true_recall(updated.graph, clustered[:3300]) > 0.95
+
+
+def test_codes_are_updated_in_cells_as_their_bits_are():
+    rng = np.random.default_rng(2)
+    middles = rng.integers(0, 256, (40, 12))
+    codes = middles[rng.integers(0, 40, 3300)] ^ (1 << rng.integers(0, 12, (3300, 12)))
+    codes = codes.astype(np.uint8)
+    codes[3290:] = codes[:10]  # twins
+    params = GraphParams(n_neighbors=5, backend="cells", metric="hamming", recall=0.9)
+    graph, kept = built(codes[:3000], params)
+    survivors = np.arange(20, 3000)
+    now = np.concatenate([codes[20:3000], codes[3000:]])
+    updated = update_graph(graph, now, survivors, params, kept=kept).graph
+    exact = build_graph(now, replace(params, backend="exact"))
+    recall = share_found(updated.distances, exact.distances)
+    assert recall > 0.9
+    assert abs(updated.recall.value - recall) < 0.03
+    assert updated.backend == "cells"
+    assert updated.n_duplicates == exact.n_duplicates
+    bits = np.unpackbits(now, axis=1)
+    for i in rng.choice(len(now), 50, replace=False):
+        away = (bits[updated.neighbors[i]] != bits[i]).sum(axis=1)
+        np.testing.assert_array_equal(updated.distances[i], away)
 
 
 # --- what is kept ---------------------------------------------------------------------------------

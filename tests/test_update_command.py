@@ -375,13 +375,75 @@ def test_a_whitened_graph_keeps_its_whitening(home, d2):
     np.testing.assert_array_equal(new.distances, expected.distances)
 
 
-@pytest.mark.parametrize("metric", ["l1", "hamming"])
-def test_graphs_that_are_not_searched_by_l2_are_refused(tmp_path, monkeypatch, d2, metric):
+@pytest.fixture
+def codes(tmp_path, monkeypatch):
+    """old, new and both together: uint8, as NPY files and as tables."""
     monkeypatch.chdir(tmp_path)
-    np.save("old.npy", np.random.default_rng(0).integers(0, 200, (40, 4)).astype(np.uint8))
-    made(d2, "graph", "old.npy", "--metric", metric, "-o", "g.parquet")
-    line = ("update", "g.parquet", "--add", "old.npy", "-o", "g2.parquet")
-    assert_refused(d2(*line), 2, f"by metric {metric}", "cosine", "build a new graph")
+    values = np.random.default_rng(0).integers(0, 256, (90, 4)).astype(np.uint8)
+    values[70:75] = values[3]
+    for name, part in (("old", slice(0, 70)), ("new", slice(70, 90)), ("all", slice(0, 90))):
+        np.save(f"{name}.npy", values[part])
+        save(f"{name}.parquet", values[part], id=np.arange(90)[part])
+    return tmp_path
+
+
+@pytest.mark.parametrize("metric", ["l1", "hamming"])
+@pytest.mark.parametrize("kind", ["npy", "parquet"])
+def test_graphs_by_a_scan_are_those_built_anew(codes, d2, metric, kind):
+    more = ("--metric", metric, *(("-e", "emb") if kind == "parquet" else ()))
+    made(d2, "graph", f"old.{kind}", *more, "-o", "g.parquet")
+    gone = [3, 8, 41]
+    (codes / "gone.txt").write_text("".join(f"{i}\n" for i in gone))
+    line = ("update", "g.parquet", "--add", f"new.{kind}", "--retire", "gone.txt")
+    made(d2, *line, "-o", "g2.parquet")
+    np.save("now.npy", np.delete(np.load("all.npy"), gone, axis=0))
+    made(d2, "graph", "now.npy", "--metric", metric, "-o", "h.parquet")
+    assert_same("g2.parquet", "h.parquet")
+    found, built = (read_artifact(f"{name}.parquet", "graph").meta for name in ("g2", "h"))
+    assert found["inputs"]["vectors"] == built["inputs"]["vectors"]
+    assert {**found["results"], "update": 0} == {**built["results"], "update": 0}
+    out, _ = made(d2, *line, "-o", "g4.parquet", "--dry-run")
+    assert f"70 rows x {32 if metric == 'hamming' else 4}, 20 added, 3 retired" in out
+
+
+def test_what_does_not_go_with_a_graph_by_a_scan_is_refused(codes, d2):
+    made(d2, "graph", "old.npy", "--metric", "hamming", "-o", "g.parquet")
+    line = ("update", "g.parquet", "-o", "g2.parquet", "--add")
+    np.save("wide.npy", np.ones((2, 5), np.uint8))
+    np.save("float.npy", np.ones((2, 4), np.float32))
+    assert_refused(d2(*line, "wide.npy"), 3, "wide.npy", "width 5", "have 4")
+    assert_refused(d2(*line, "float.npy"), 3, "float.npy", "is float32", "packbits")
+    made(d2, "graph", "old.npy", "--metric", "l1", "-o", "g.parquet")
+    assert_refused(d2(*line, "new.npy", "--backend", "cells"), 2, "does not serve metric l1")
+    assert_refused(d2(*line, "new.npy", "--metric", "l2"), 2, "metric is l2")
+    assert not (codes / "g2.parquet").exists()
+
+
+def test_codes_of_an_approximate_graph_are_updated(codes, d2):
+    rng = np.random.default_rng(1)
+    values = rng.integers(0, 256, (900, 8)).astype(np.uint8)
+    np.save("old.npy", values[:850])
+    np.save("new.npy", values[850:])
+    made(d2, "graph", "old.npy", "--metric", "hamming", "--backend", "cells", "-o", "g.parquet")
+    made(d2, "update", "g.parquet", "--add", "new.npy", "-o", "g2.parquet")
+    exact = build_graph(values, GraphParams(metric="hamming", backend="exact"))
+    found, away = columns_of("g2.parquet")
+    assert (away == exact.distances).mean() > 0.95
+    assert read_artifact("g2.parquet", "graph").meta["results"]["dim"] == 64
+    assert ((away == np.rint(away)) & (away <= 64)).all()
+    assert (found >= 0).all()
+
+
+def test_added_rows_of_another_length_are_named(tmp_path, monkeypatch, d2):
+    monkeypatch.chdir(tmp_path)
+    rows = np.random.default_rng(0).normal(size=(60, 5))
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    np.save("old.npy", rows[:50].astype(np.float32))
+    np.save("new.npy", (3 * rows[50:]).astype(np.float32))
+    made(d2, "graph", "old.npy", "--metric", "ip", "-o", "g.parquet")
+    line = ("update", "g.parquet", "--add", "new.npy", "-o", "g2.parquet")
+    words = ("error: new.npy: together with the rows of g.parquet", "lengths 1 and 3")
+    assert_refused(d2(*line), 3, *words)
 
 
 def test_a_graph_of_several_embeddings_is_refused(home, d2):

@@ -8,7 +8,7 @@ from d2cli.errors import InputError
 from d2cli.files.artifact_tables import column_of
 from d2cli.files.artifacts import Artifact
 from d2cli.files.inputs import Embedding, FoundEmbedding
-from d2cli.files.stages import ids_of
+from d2cli.files.stages import ids_of, stored_width
 
 
 def within_of(graph: Artifact) -> pa.Array | None:
@@ -36,16 +36,16 @@ def joined_labels(
 
 def check_width(graph: Artifact, found: FoundEmbedding) -> None:
     """Refuse vectors of another width, as far as that is known before they are read."""
-    width, dim = found.ref.source.width(found.ref.column.name), graph.meta["results"]["dim"]
-    if width and width != dim:
+    width = found.ref.source.width(found.ref.column.name)
+    if width and width != stored_width(graph):
         raise other_width(graph, found.ref.where, width)
 
 
 def other_width(graph: Artifact, where: str, width: int) -> InputError:
     """Return the error about vectors of another width."""
-    dim = graph.meta["results"]["dim"]
     return InputError(
-        f"{where}: has vectors of width {width:,}, those of {graph.name} have {dim:,}",
+        f"{where}: has vectors of width {width:,}, those of {graph.name} have "
+        f"{stored_width(graph):,}",
         hint="name vectors of the same model with --embedding",
     )
 

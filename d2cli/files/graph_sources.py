@@ -16,6 +16,7 @@ from d2cli.files.digests import digest_blocks
 from d2cli.files.inputs import FoundEmbedding, find_embedding
 from d2cli.files.origins import Origin
 from d2cli.files.sources import Sources
+from d2cli.files.stages import packed_in, stored_width
 from d2cli.stages.room import IN_MEMORY, Room
 from d2cli.stages.vectors import BLOCK_ROWS, vector_type
 
@@ -134,7 +135,7 @@ def join_vectors(
 
     Returns
     -------
-    vectors : float32 or float64 array, shape (s + m, d)
+    vectors : float32, float64 or, for hamming, uint8 array, shape (s + m, d)
         Of the type that the graph was searched in.
     digest : str
         See `d2cli.files.digests.digest_array`.
@@ -144,10 +145,10 @@ def join_vectors(
     ArtifactError
         If the parts do not hold the vectors that the graph was made from.
     """
-    n_old, dim = graph.table.num_rows, int(graph.meta["results"]["dim"])
+    n_old, dim, packed = graph.table.num_rows, stored_width(graph), packed_in(graph)
     read = []
     for part in parts:
-        read.append(part.found.read_vectors(room))
+        read.append(part.found.read_vectors(room, packed=packed))
         if read[-1].shape[1:] != (dim,) or len(read[-1]) != part.origin.n_rows:
             raise foreign(graph, part.found.ref.where)
     wide = searched_type(graph, parts)
@@ -180,6 +181,8 @@ def join_vectors(
 
 def searched_type(graph: Artifact, parts: Sequence[Part]) -> np.dtype[Any]:
     """Return the type that the vectors of a graph were searched in."""
+    if packed_in(graph):
+        return np.dtype(np.uint8)
     recorded = graph.meta["results"].get("update", {}).get("dtype")
     if recorded in ("float32", "float64"):
         return np.dtype(str(recorded))
@@ -190,7 +193,7 @@ def searched_type(graph: Artifact, parts: Sequence[Part]) -> np.dtype[Any]:
 def refuse_wider(graph: Artifact, parts: Sequence[Part], added: np.dtype[Any], where: str) -> None:
     """Refuse added vectors that the graph's type cannot hold: a graph has one type."""
     wide = searched_type(graph, parts)
-    if np.dtype(vector_type(added)).itemsize > wide.itemsize:
+    if not packed_in(graph) and np.dtype(vector_type(added)).itemsize > wide.itemsize:
         raise InputError(
             f"{where}: is {added}, but the vectors of {graph.name} were searched as {wide}",
             hint=f"store the added vectors as {wide}, or build a new graph with `d2 graph`",

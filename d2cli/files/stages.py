@@ -170,6 +170,16 @@ def metric_of(artifact: Artifact) -> Metric:
     return metric
 
 
+def packed_in(artifact: Artifact) -> bool:
+    """Return whether the vectors of a graph are binary codes, eight bits to a uint8."""
+    return bool(artifact.meta["parameters"]["metric"] == "hamming")
+
+
+def stored_width(artifact: Artifact) -> int:
+    """Return the width of the vectors of a graph as they are stored."""
+    return int(artifact.meta["results"]["dim"]) // (8 if packed_in(artifact) else 1)
+
+
 def ids_of(artifact: Artifact) -> pa.Array | None:
     """Return the ids of an artifact's rows, if it has any."""
     if "id" not in artifact.table.column_names:

@@ -14,11 +14,10 @@ from d2cli.files.artifacts import Artifact
 from d2cli.files.graph_sources import NAME_THEM, Part, named_origin
 from d2cli.files.inputs import FoundEmbedding, find_embedding
 from d2cli.files.origins import Origin, origin_of
-from d2cli.params import GraphParams, Metric
+from d2cli.params import GraphParams
 from d2cli.pipeline.run import Run
 
 REBUILD = "build a new graph with `d2 graph`"
-UPDATED: tuple[Metric, ...] = ("l2", "cosine", "ip", "mahalanobis")  # searched as l2
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,12 +58,6 @@ class Changes:
         if "fusion" in found:
             raise ParameterError(
                 f"{graph.name} is of several embeddings, which cannot be updated", hint=REBUILD
-            )
-        if found["metric"] not in UPDATED:
-            raise ParameterError(
-                f"{graph.name} was built by metric {found['metric']}; only graphs by "
-                f"{', '.join(UPDATED[:-1])} and {UPDATED[-1]} can be updated",
-                hint=REBUILD,
             )
         made = replace(GraphParams(**found), partitions=None)  # all rows are in one place again
         for option, wanted, there in (

@@ -31,7 +31,7 @@ from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import STDIN
-from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of
+from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of, packed_in, stored_width
 from d2cli.params import GraphParams
 from d2cli.pipeline.changes import REBUILD, Changes, find_added, origins_after, origins_before
 from d2cli.pipeline.forecast import FORCED, MISS, Forecast, standing_artifacts
@@ -43,7 +43,7 @@ from d2cli.pipeline.update_plan import plan_update
 from d2cli.stages.graph import build_graph
 from d2cli.stages.kept import KeptCells
 from d2cli.stages.update import update_graph
-from d2cli.stages.vectors import as_vectors
+from d2cli.stages.vectors import as_searchable, width_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -87,10 +87,16 @@ class Updating:
         """Rows to add."""
         return self.found.rows.n_rows if self.found else 0
 
+    def read_added(self, run: Run) -> Embedding | None:
+        """Read the rows to add, if there are any."""
+        if self.found is None:
+            return None
+        return self.found.read(run.room, packed=packed_in(self.graph))
+
     def plan(self, run: Run) -> Plan:
         """Return what the update takes, within the limit of `d2cli.files.memory`."""
         dtype = searched_type(self.graph, self.parts)
-        dim = int(self.graph.meta["results"]["dim"])
+        dim = stored_width(self.graph)
         sources = [*(part.found for part in self.parts), *([self.found] if self.found else [])]
         held = sum(
             one.header.n_rows * dim * one.header.dtype.itemsize
@@ -102,7 +108,7 @@ class Updating:
             self.n_added,
             len(self.retired),
             dim,
-            self.params.n_neighbors,
+            self.params,
             dtype,
             in_cells=self.in_cells,
             held=held,
@@ -135,7 +141,7 @@ class Updating:
         ids, within = joined_labels(self.graph, self.survivors, added)
         old = graph_of(self.graph)
         try:
-            vectors = as_vectors(
+            vectors, _ = as_searchable(
                 joined,
                 self.params.metric,
                 whitening=old.whitening,
@@ -161,7 +167,11 @@ class Updating:
                 kept |= updated.kept
             graph = replace(graph, whitening=old.whitening)
         except InputError as error:
-            raise error.at(self.graph.name) from None
+            if added is None:
+                raise error.at(self.graph.name) from None
+            # Each is right by itself: it is the two that differ.
+            both = error.at(f"together with the rows of {self.graph.name}")
+            raise both.at(added.where) from None
         inputs = {"vectors": digest}
         inputs |= {} if ids is None else {"id": digest_labels(ids)}
         inputs |= {} if within is None else {"within": digest_labels(within)}
@@ -172,17 +182,17 @@ class Updating:
             key=self.key(added),
             parameters=self.params.recorded(),
             inputs={**inputs, **self.inputs(added)},
-            results={**graph_results(graph), "dim": int(vectors.shape[1]), "update": counts},
+            results={**graph_results(graph), "dim": width_of(vectors), "update": counts},
         )
 
     def _check(self, run: Run, added: Embedding) -> None:
         """Refuse added vectors that do not go with the graph; a bad row is named as it is there."""
-        dim = self.graph.meta["results"]["dim"]
-        if added.vectors.ndim == 2 and added.vectors.shape[1] != dim:
+        width = stored_width(self.graph)
+        if added.vectors.ndim == 2 and added.vectors.shape[1] != width:
             raise other_width(self.graph, added.where, added.vectors.shape[1])
         refuse_wider(self.graph, self.parts, added.vectors.dtype, added.where)
         try:
-            as_vectors(
+            as_searchable(
                 added.vectors,
                 self.params.metric,
                 whitening=graph_of(self.graph).whitening,
@@ -235,7 +245,7 @@ def run_update(
             updating.kept.update(_read_kept(run, updating.graph, cache_dir))
         return updating.make(run, added, kept)
 
-    added = updating.found.read(run.room) if updating.found else None
+    added = updating.read_added(run)
     artifact = run_stage(
         run,
         "graph",
@@ -262,7 +272,7 @@ def plan_run_update(
     """Return what `run_update` would do; reads no vectors of the graph and writes nothing."""
     updating, place = _find(run, graph_ref, changes, output)
     plan = updating.plan(run)
-    added = updating.found.read(run.room) if updating.found else None
+    added = updating.read_added(run)
     standing = standing_artifacts("graph", place, None)
     key, n = updating.key(added), len(updating.survivors) + updating.n_added
     status, reason = MISS, f"{updating.n_added:,} rows added, {len(updating.retired):,} retired"

@@ -1,14 +1,19 @@
 """What an update will take, before anything large is read: bytes and seconds of every step."""
 
+from typing import Any
+
 import numpy as np
 
 from d2cli.files import memory
+from d2cli.params import GraphParams
 from d2cli.pipeline.plan import (
     AXES_SHARE,
+    BITS,
     CELLS_AXIS,
     CELLS_ROW,
     PAIR,
     READ,
+    SCANNED,
     WRITE,
     Plan,
     Step,
@@ -27,8 +32,8 @@ def plan_update(
     n_added: int,
     n_retired: int,
     width: int,
-    n_neighbors: int,
-    dtype: np.dtype[np.float32] | np.dtype[np.float64],
+    params: GraphParams,
+    dtype: np.dtype[Any],
     *,
     in_cells: bool,
     held: int,
@@ -40,8 +45,10 @@ def plan_update(
     ----------
     n_old, n_added, n_retired : int
         Rows.
-    width, n_neighbors : int
-    dtype : float32 or float64
+    width : int
+        Of the vectors as they are stored.
+    params : GraphParams
+    dtype : float32, float64 or, for hamming, uint8
         That vectors are searched in.
     in_cells : bool
         Else exactly.
@@ -51,26 +58,35 @@ def plan_update(
     """
     n, base = n_old - n_retired + n_added, peak_memory() + memory.LIBRARIES
     vectors = float(n) * width * dtype.itemsize
-    lists = 8.0 * n * n_neighbors
+    k = params.n_neighbors
+    lists = 8.0 * n * k
     # A row that is retired is listed by about k others, which search again.
-    asked = n_added + min(n_retired * n_neighbors, n_old)
+    asked = n_added + min(n_retired * k, n_old)
     speed = measure_speed()
     block = 12.0 * space.BLOCK_ROWS * width * n_threads
     rows = ROW_BYTES * n + lists * LISTS + block
+    if params.metric == "hamming" and in_cells:
+        vectors += BITS * 4.0 * n * width
+        width *= BITS
+    # Of codes, the width is that of bits.
+    bits_or_axes = width * (BITS if params.metric == "hamming" and not in_cells else 1)
     if in_cells:
         wide = projection.NARROW < width <= projection.WIDEST
         axes = max(round(width * AXES_SHARE / 16), 1) * 16 if wide else width
         seconds = (asked + SAMPLE_ROWS) * 3 * (CELLS_ROW + CELLS_AXIS * axes)
         seconds += n * width * (2.0 * axes / speed + 1e-9 if wide else 1e-9)
         points = 4.0 * n * axes
+    elif params.metric in SCANNED:
+        pair, axis = SCANNED[params.metric]
+        seconds, points = 2.0 * asked * n * (pair + axis * width), 0.0
     else:
         seconds = 2.0 * asked * n * (2.0 * width / speed + PAIR)
         rows += n_threads * 4.0 * (exact.PRODUCT_COLUMNS * exact.PRODUCT_COLUMNS)
         points = 0.0
     way = "cells" if in_cells else "exact"
     title = (
-        f"{n_old:,} rows x {width:,}, {n_added:,} added, {n_retired:,} retired, "
-        f"{n_neighbors} neighbors, {way}, {n_threads} {'thread' if n_threads == 1 else 'threads'}"
+        f"{n_old:,} rows x {bits_or_axes:,}, {n_added:,} added, {n_retired:,} retired, "
+        f"{k} neighbors, {way}, {n_threads} {'thread' if n_threads == 1 else 'threads'}"
     )
     window = space.BLOCK_ROWS * width * dtype.itemsize + (2 << 20)
     return Plan(

@@ -8,6 +8,7 @@ from numpy.typing import NDArray
 
 from d2cli.stages.bounds import bound_norms
 from d2cli.stages.parallel import Progress, no_progress, run_tasks
+from d2cli.stages.scan import ScanIndex
 from d2cli.stages.space import SearchSpace
 
 BLOCK, COLUMNS = 2048, 2048  # places, and new ones, of one matrix product: 16 MB
@@ -27,8 +28,8 @@ def adopt(
 ) -> tuple[NDArray[np.int32], NDArray[np.int32], NDArray[np.float32]]:
     """Find for some places the nearest of the new places within a limit.
 
-    Matrix products in float32 leave out the pairs that are too far apart whatever their rounding;
-    true distances decide among the others.
+    By l2, matrix products in float32 leave out the pairs that are too far apart whatever their
+    rounding; true distances decide among the others. By l1 and hamming all pairs are looked at.
 
     Parameters
     ----------
@@ -46,10 +47,18 @@ def adopt(
     -------
     adopters : int32 array, shape (a,)
         Those of the places that found any, in their order.
-    neighbors, distances : int32 and float32 arrays, shape (a, k)
-        New places, ascending by (distance, place); padded with -1 and infinity. All that are
+    neighbors, distances : int32 and float32 arrays, shape (a, c)
+        At most k new places, ascending by (distance, place); padded with -1 and infinity. All
+        that are
         within the limit are among them, unless there are more than k; some beyond it may be, too.
     """
+    if space.measure != "l2":
+        index, wanted = ScanIndex(space), min(k, len(new))
+        nearest, lengths = index.search(
+            places, wanted, among=new, n_threads=n_threads, on_progress=on_progress
+        )
+        near = lengths[:, 0] <= limits
+        return places[near], nearest[near], lengths[near]
     starts = range(0, len(places), BLOCK)
     found: list[Any] = [None] * len(starts)
 

@@ -35,25 +35,33 @@ class ScanIndex:
         n_threads: int = 1,
         on_progress: Progress = no_progress,
         last: bool = False,
+        among: NDArray[np.int32] | None = None,
     ) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-        """See `ExactIndex.search`."""
-        neighbors = np.empty((len(queries), k), dtype=np.int32)
-        distances = np.empty((len(queries), k), dtype=np.float32)
+        """See `ExactIndex.search`; if given, only the places ``among`` are compared, ascending."""
+        every = among is None
+        numbers = np.arange(self.space.n_places, dtype=np.int32) if among is None else among
+        neighbors = np.full((len(queries), k), -1, dtype=np.int32)
+        distances = np.full((len(queries), k), np.inf, dtype=np.float32)
+        if not len(numbers):
+            return neighbors, distances
         space = self.space
         size = min(QUERY_BLOCK, -(-len(queries) // (2 * n_threads)) or 1)
 
         def search_block(start: int) -> Iterator[int]:
             stop = min(start + size, len(queries))
-            own = queries[start:stop]
-            points = take_rows(space.vectors, space.rows[own], space.room)
+            asked = queries[start:stop]
+            # Where the query itself is among the numbers.
+            own = asked if every else _positions(asked, numbers)
+            points = take_rows(space.vectors, space.rows[asked], space.room)
             nearest = ScannedSoFar(len(own), k)
-            for first in range(0, space.n_places, TARGET_BLOCK):
-                rows = space.rows[first : first + TARGET_BLOCK]
+            for first in range(0, len(numbers), TARGET_BLOCK):
+                rows = space.rows[numbers[first : first + TARGET_BLOCK]]
                 targets = take_rows(space.vectors, rows, space.room)
                 scan_places(nearest, points, targets, own, first)
                 space.room.have_read(space.vectors, targets)
                 yield 0
-            neighbors[start:stop], distances[start:stop] = nearest.finish()
+            found, distances[start:stop] = nearest.finish()
+            neighbors[start:stop] = found if every else np.where(found < 0, found, numbers[found])
             yield stop - start
 
         run_tasks(
@@ -64,6 +72,12 @@ class ScanIndex:
             on_progress=on_progress,
         )
         return neighbors, distances
+
+
+def _positions(places: NDArray[np.int32], among: NDArray[np.int32]) -> NDArray[np.int32]:
+    """Return where some places stand among ascending ones; -1 for those that do not."""
+    at = np.minimum(np.searchsorted(among, places), len(among) - 1)
+    return np.where(among[at] == places, at, -1).astype(np.int32)
 
 
 def exact_index(space: SearchSpace) -> ExactIndex | ScanIndex:

@@ -15,16 +15,22 @@ from d2cli.errors import InputError
 from d2cli.params import GraphParams
 from d2cli.stages.adoption import adopt
 from d2cli.stages.cell_update import CellUpdate
-from d2cli.stages.exact import ExactIndex
-from d2cli.stages.graph import KnnGraph, build_graph, searches_exactly
+from d2cli.stages.graph import KnnGraph, build_graph, measure_of, searches_exactly
 from d2cli.stages.groups import Groups
 from d2cli.stages.kept import KeptCells, Twins, fresh_cells, marked, renew_sample
 from d2cli.stages.lists import NOBODY, Packed, merge, pack, spread, take_out, unpack
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import Recall, share_found
 from d2cli.stages.room import IN_MEMORY, Room
+from d2cli.stages.scan import exact_index
 from d2cli.stages.space import SearchSpace, build_space, distinct_rows
-from d2cli.stages.vectors import SMALLEST_DIFFERENCE, SPREAD_THEM, TOO_ALIKE, Vectors
+from d2cli.stages.vectors import (
+    SMALLEST_DIFFERENCE,
+    SPREAD_THEM,
+    TOO_ALIKE,
+    Searchable,
+    unpack_codes,
+)
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,7 +50,7 @@ class Updated:
 
 def update_graph(
     graph: KnnGraph,
-    vectors: Vectors,
+    vectors: Searchable,
     survivors: NDArray[np.int64],
     params: GraphParams,
     *,
@@ -61,7 +67,7 @@ def update_graph(
     graph : KnnGraph
         Over the old rows; ``params.n_neighbors`` wide.
     vectors : array, shape (n, d)
-        As `as_vectors` returns them: those of the survivors, then those added.
+        As `as_searchable` returns them: those of the survivors, then those added.
     survivors : int64 array, shape (s,), ascending
         The old rows that stay.
     params : GraphParams
@@ -86,6 +92,26 @@ def update_graph(
     """
     if params.backend == "exact" and graph.backend != "exact":
         raise ValueError("an approximate graph does not become exact by an update")
+    exactly = graph.backend == "exact" and params.backend != "cells"
+    if params.metric == "hamming" and not exactly:
+        bits = unpack_codes(
+            vectors.view(np.uint8), np.arange(len(vectors), dtype=np.int64), room=room
+        )
+        by_bits = replace(params, metric="l2")
+        updated = update_graph(
+            replace(graph, distances=_root(graph.distances)),
+            bits,
+            survivors,
+            by_bits,
+            groups=groups,
+            kept=kept,
+            n_threads=n_threads,
+            on_progress=on_progress,
+            room=room,
+        )
+        counts = np.rint(np.square(updated.graph.distances, dtype=np.float64))
+        found = replace(updated.graph, distances=counts.astype(np.float32))
+        return replace(updated, graph=found)
     n, k, n_old = len(vectors), params.n_neighbors, len(survivors)
     how: Any = {"n_threads": n_threads, "on_progress": on_progress, "room": room}
     number = np.full(graph.n_samples + 1, -1, dtype=np.int32)
@@ -96,8 +122,8 @@ def update_graph(
     asking[:n_old] = False
     if n_old < graph.n_samples:
         packed[:n_old], asking[:n_old] = take_out(packed[:n_old], number)
-    exactly = graph.backend == "exact" and params.backend != "cells"
-    found, backends = {}, set(graph.backend.split("+"))
+    keeping: dict[str, KeptCells] = {}
+    backends = set(graph.backend.split("+"))
     duplicates = probes = measured = 0
     right = 0.0
     every = [np.arange(n, dtype=np.int64)] if groups is None else groups.rows()
@@ -112,7 +138,7 @@ def update_graph(
         duplicates += len(rows) - part.twins.n_places
         right += part.recall * len(rows)
         if part.kept is not None:
-            found[name] = part.kept
+            keeping[name] = part.kept
             measured += len(part.kept.sample)
             probes = max(probes, part.kept.effort)
         backends |= part.backends
@@ -128,8 +154,13 @@ def update_graph(
             duplicates,
             max(graph.probes, probes),
         ),
-        found,
+        keeping,
     )
+
+
+def _root(counts: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Return the l2 of bits from their number: the root, rounded as distances are."""
+    return np.sqrt(counts.astype(np.float64)).astype(np.float32)
 
 
 def _to_places(packed: Packed, rows: NDArray[np.int64]) -> Packed:
@@ -166,7 +197,7 @@ class _Part:
 
     def __init__(
         self,
-        vectors: Vectors,
+        vectors: Searchable,
         rows: NDArray[np.int64],
         params: GraphParams,
         how: dict[str, Any],
@@ -218,7 +249,9 @@ class _Part:
             self._search_cells(asked, new, int((self.rows < n_old).sum()), kept)
 
     def _space(self) -> SearchSpace:
-        space = build_space(self.vectors, self.places, **self.where)
+        space = build_space(
+            self.vectors, self.places, measure=measure_of(self.params), **self.where
+        )
         if len(self.rows) == len(self.vectors) and space.scale * SMALLEST_DIFFERENCE >= 1:
             raise InputError(TOO_ALIKE, hint=SPREAD_THEM)
         return space
@@ -226,7 +259,7 @@ class _Part:
     def _search_exactly(self, asked: NDArray[np.int32], new: NDArray[np.int32]) -> None:
         self.backends = {"exact"}
         space, k, u = self._space(), self.params.n_neighbors, self.twins.n_places
-        found = ExactIndex(space).search(asked, max(min(k, u - 1), 1), **self.share)
+        found = exact_index(space).search(asked, max(min(k, u - 1), 1), **self.share)
         self._take_in(asked, *found, own=True)
         if not len(new):
             return
