@@ -3,7 +3,7 @@
 from typing import Any
 
 from d2cli import display
-from d2cli.commands import Setting, one_embedding, print_json, print_plan, refuse_terminal
+from d2cli.commands import Setting, print_json, print_plan, refuse_terminal
 from d2cli.pipeline.changes import Changes
 from d2cli.pipeline.update import plan_run_update, run_update
 
@@ -21,7 +21,7 @@ def update(
     **asked: Any,  # noqa: ANN401
 ) -> None:
     """Run ``d2 update``."""
-    changes = Changes(embedding=one_embedding(embedding), sources=tuple(sources or ()), **asked)
+    changes = Changes(embedding=tuple(embedding or ()), sources=tuple(sources or ()), **asked)
     if dry_run:
         with setting.run() as run:
             planned = plan_run_update(run, graph, changes, output=output, cache_dir=cache_dir)

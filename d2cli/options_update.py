@@ -51,9 +51,10 @@ Embedding = Annotated[
     typer.Option(
         "--embedding",
         "-e",
-        metavar="COLREF",
+        metavar="[NAME=]COLREF",
         autocompletion=columns,
-        help="Vectors of the added rows. Left out: the column that the graph was made from.",
+        help="Vectors of the added rows; of several embeddings, once for each NAME whose column "
+        "is called otherwise than before. Left out: the columns that the graph was made from.",
         show_default=False,
     ),
 ]
@@ -91,8 +92,9 @@ Backend = Annotated[
     UpdateBackend,
     typer.Option(
         "--backend",
-        help="exact: the same as a graph built anew with --backend exact. cells: k-means cells. "
-        "auto: exact if the graph was built exactly, else cells.",
+        help="exact: the same as a graph built anew with --backend exact; of several embeddings "
+        "by bandwidths measured again. cells: k-means cells. auto: exact if the graph was built "
+        "exactly, else cells.",
     ),
 ]
 Recall = Annotated[

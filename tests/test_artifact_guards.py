@@ -151,7 +151,7 @@ def test_before_rows_are_read_the_graph_made_of_them_and_plain_columns_are_asked
     assert asked == [
         (
             str(path),
-            "pass messages over 30 rows x 4 neighbors",
+            "work on a graph of 30 rows x 4 neighbors",
             memory.LIBRARIES + memory.graph_bytes(n, k),
         ),
         (str(path), "read the columns", 2 * 16.0 * n),  # id and within

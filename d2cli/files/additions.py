@@ -8,6 +8,7 @@ from d2cli.errors import InputError
 from d2cli.files.artifact_tables import column_of
 from d2cli.files.artifacts import Artifact
 from d2cli.files.inputs import Embedding, FoundEmbedding
+from d2cli.files.modalities import FoundModalities, Fused
 from d2cli.files.stages import ids_of, stored_width
 
 
@@ -17,7 +18,7 @@ def within_of(graph: Artifact) -> pa.Array | None:
 
 
 def joined_labels(
-    graph: Artifact, survivors: NDArray[np.int64], added: Embedding | None
+    graph: Artifact, survivors: NDArray[np.int64], added: Embedding | Fused | None
 ) -> tuple[pa.Array | None, pa.Array | None]:
     """Return ids and groups of a graph's survivors, then of the added rows; None for none."""
 
@@ -41,16 +42,18 @@ def check_width(graph: Artifact, found: FoundEmbedding) -> None:
         raise other_width(graph, found.ref.where, width)
 
 
-def other_width(graph: Artifact, where: str, width: int) -> InputError:
-    """Return the error about vectors of another width."""
+def other_width(graph: Artifact, where: str, width: int, expected: int = 0) -> InputError:
+    """Return the error about vectors of another width than ``expected``, by default the graph's."""
     return InputError(
         f"{where}: has vectors of width {width:,}, those of {graph.name} have "
-        f"{stored_width(graph):,}",
+        f"{expected or stored_width(graph):,}",
         hint="name vectors of the same model with --embedding",
     )
 
 
-def check_ids(graph: Artifact, found: FoundEmbedding, survivors: NDArray[np.int64]) -> None:
+def check_ids(
+    graph: Artifact, found: FoundEmbedding | FoundModalities, survivors: NDArray[np.int64]
+) -> None:
     """Refuse ids on one side only, of another type, and those that are there already."""
     old, new, name = ids_of(graph), found.rows.ids, found.rows.name
     if old is None and new is None:

@@ -119,10 +119,10 @@ def graph_bytes(n_rows: int, n_neighbors: int) -> float:
 
 
 def require_graph(where: str, n_rows: int, n_neighbors: int) -> None:
-    """Refuse a graph (n, k) that messages could not be passed over; see `require`."""
+    """Refuse a graph (n, k) over which messages could not be passed; see `require`."""
     require(
         where,
-        f"pass messages over {n_rows:,} rows x {n_neighbors:,} neighbors",
+        f"work on a graph of {n_rows:,} rows x {n_neighbors:,} neighbors",
         LIBRARIES + graph_bytes(n_rows, n_neighbors),
         hint="a graph with a smaller -k needs less",
     )

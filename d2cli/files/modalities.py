@@ -9,12 +9,12 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import NO_IDS, Rows, identify
-from d2cli.files.colref import fitting, resolve
+from d2cli.files.colref import fitting, resolve, split
 from d2cli.files.column import Header, Source, list_columns
 from d2cli.files.columns import ColumnRef, VectorDefects, read_vectors_there
 from d2cli.files.digests import digest_labels, digest_some_rows
 from d2cli.files.inputs import FoundEmbedding, Labels, find_embedding, read_group
-from d2cli.files.named_refs import has_name, parse, resolve_named
+from d2cli.files.named_refs import NamedRef, has_name, parse, resolve_named
 from d2cli.files.sources import Sources
 from d2cli.params import FUSION, Fusion
 from d2cli.stages.fusion import require_any, shares_of
@@ -71,11 +71,14 @@ class FoundModality:
     header : Header
     matched : int64 array, shape (n,), or None
         The row of the vectors for each of the rows, -1 where there is none; None if the same.
+    file : str
+        Where the column is, as it was named; "" for the SOURCE itself.
     """
 
     ref: ColumnRef
     header: Header
     matched: NDArray[np.int64] | None
+    file: str = ""
 
     @property
     def width(self) -> int:
@@ -198,16 +201,34 @@ def find_vectors(
             )
         alone = only_colref(sources, source, embedding)
         return find_embedding(sources, source, embedding=alone, id_=id_, within=within)
+    shares, colrefs = _name(sources, given, sources.open(source))
+    return find_named(sources, source, colrefs, shares, fusion or FUSION, id_=id_, within=within)
+
+
+def find_named(
+    sources: Sources,
+    source: str,
+    colrefs: Mapping[str, NamedRef],
+    shares: dict[str, float],
+    fusion: Fusion,
+    *,
+    id_: str | None,
+    within: str | None,
+) -> FoundModalities:
+    """Find modalities whose names and shares are known; see `find_vectors`."""
     home = sources.open(source)
-    shares, refs = _name(sources, given, home)
+    refs = {name: resolve_named(one, sources, home) for name, one in colrefs.items()}
     lengths = (
         ref.source.header(ref.column.name).n_rows for ref in refs.values() if ref.source is home
     )
     ids = resolve(id_, "id", sources, home) if id_ and id_ != NO_IDS else None
     rows = identify(home, ids, next(lengths, home.n_rows), id_)
-    each = _match(refs, rows)
+    files = {
+        name: "" if ref.source is home else split(colrefs[name].colref)[0]
+        for name, ref in refs.items()
+    }
     labels = read_group(sources, within, rows) if within else None
-    return FoundModalities(fusion or FUSION, shares, each, rows, labels)
+    return FoundModalities(fusion, shares, _match(refs, rows, files), rows, labels)
 
 
 def find_modalities_of(
@@ -217,7 +238,9 @@ def find_modalities_of(
 
     Columns without a file are those of ``home``, or of where the rows come from.
     """
-    shares, refs = _name(sources, given, home or rows.source)
+    home = home or rows.source
+    shares, named = _name(sources, given, home)
+    refs = {name: resolve_named(one, sources, home) for name, one in named.items()}
     return FoundModalities(FUSION, shares, _match(refs, rows), rows, None)
 
 
@@ -240,11 +263,10 @@ def same_columns(found: FoundModalities, home: Source) -> FoundModalities:
 
 def _name(
     sources: Sources, given: Sequence[str], home: Source | None
-) -> tuple[dict[str, float], dict[str, ColumnRef]]:
-    """Return the shares and columns of modalities by name, ascending."""
+) -> tuple[dict[str, float], dict[str, NamedRef]]:
+    """Return the shares of modalities, and what was said of them, by name, ascending."""
     parsed = [parse(text, home) for text in given]
-    refs = [resolve_named(ref, sources, home) for ref in parsed]
-    names = [one.name or ref.title for one, ref in zip(parsed, refs, strict=True)]
+    names = [one.name or resolve_named(one, sources, home).title for one in parsed]
     for name in names:
         if names.count(name) > 1:
             raise ParameterError(
@@ -252,15 +274,17 @@ def _name(
                 hint="give each a name of its own: -e NAME=COLREF",
             )
     shares = shares_of({name: one.weight for name, one in zip(names, parsed, strict=True)})
-    by_name = dict(zip(names, refs, strict=True))
+    by_name = dict(zip(names, parsed, strict=True))
     return shares, {name: by_name[name] for name in shares}
 
 
-def _match(refs: Mapping[str, ColumnRef], rows: Rows) -> dict[str, FoundModality]:
+def _match(
+    refs: Mapping[str, ColumnRef], rows: Rows, files: Mapping[str, str] | None = None
+) -> dict[str, FoundModality]:
     """Return modalities with the vector of each row."""
     found = {}
     for name, ref in refs.items():
         header = ref.source.header(ref.column.name)
         matched = rows.rows_of(ref, header.n_rows, partial=True)
-        found[name] = FoundModality(ref, header, matched)
+        found[name] = FoundModality(ref, header, matched, (files or {}).get(name, ""))
     return found

@@ -20,6 +20,7 @@ from d2cli.files.artifacts import Artifact
 from d2cli.files.colref import resolve, split
 from d2cli.files.columns import ColumnRef
 from d2cli.files.inputs import FoundEmbedding
+from d2cli.files.modalities import FoundModalities, input_name
 from d2cli.files.remote import Place, Remote, as_place, place_beside
 from d2cli.files.sources import STDIN, Sources
 from d2cli.files.unpacking import unpacking
@@ -37,7 +38,8 @@ class Origin:
     source : str
         Path or address of the SOURCE.
     columns : dict of str to tuple
-        For "embedding", "id" and "within" the file, "" for the SOURCE itself, and the column's
+        For "embedding", "id" and "within" the file, of several embeddings for "vectors of NAME"
+        each, "" for the SOURCE itself, and the column's
         name, "" for a lone array. Left out where nothing was named; ("", "none") for no ids.
     n_rows : int
         Of the source.
@@ -77,7 +79,7 @@ class Origin:
 def origin_of(
     sources: Sources,
     source: str,
-    found: FoundEmbedding,
+    found: FoundEmbedding | FoundModalities,
     *,
     embedding: str | None,
     id_: str | None,
@@ -90,7 +92,12 @@ def origin_of(
         file = "" if ref.source is home or text is None else split(text)[0]
         return file, ref.column.name
 
-    columns = {"embedding": place_of(embedding, found.ref)}
+    if isinstance(found, FoundModalities):
+        columns = {
+            input_name(name): (one.file, one.ref.column.name) for name, one in found.each.items()
+        }
+    else:
+        columns = {"embedding": place_of(embedding, found.ref)}
     if id_ == NO_IDS:
         columns["id"] = ("", NO_IDS)
     elif id_:
@@ -151,7 +158,7 @@ def origins_of(graph: Artifact) -> list[Origin] | None:
             columns = {
                 role: (_follow(file, graph) if file else "", str(name))
                 for role, (file, name) in one["columns"].items()
-                if role in COLUMNS
+                if role in COLUMNS or role.startswith(input_name(""))
             }
             n_rows, kept = int(one["n_rows"]), None
             if n_rows < 0:

@@ -14,12 +14,14 @@ from d2cli.files.artifact_tables import column_of, flat_values
 from d2cli.files.artifacts import Artifact
 from d2cli.files.columns import group_labels
 from d2cli.files.tables import HARDER
-from d2cli.params import Direction, Metric
+from d2cli.params import Direction, Fusion, GraphParams, Metric
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.recall import Recall
 from d2cli.stages.score import Scores
 from d2cli.stages.selection import Selection
 from d2cli.stages.whitening import Whitening
+
+FUSED_PARAMETERS = ("fusion", "weights")  # of a graph of several embeddings
 
 
 def lists(values: NDArray[Any]) -> pa.Array:
@@ -158,6 +160,18 @@ def _graph_of(artifact: Artifact) -> KnnGraph:
         results.get("probes", 0),
         whitening,
     )
+
+
+def graph_params(artifact: Artifact) -> GraphParams:
+    """Return how the neighbours of a graph were searched."""
+    found = artifact.meta["parameters"]
+    return GraphParams(**{name: found[name] for name in found if name not in FUSED_PARAMETERS})
+
+
+def fusion_of(artifact: Artifact) -> Fusion | None:
+    """Return how several embeddings became one graph; None if it is of one."""
+    fusion: Fusion | None = artifact.meta["parameters"].get("fusion")
+    return fusion
 
 
 def metric_of(artifact: Artifact) -> Metric:

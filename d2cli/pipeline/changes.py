@@ -13,7 +13,10 @@ from d2cli.files.alignment import NO_IDS
 from d2cli.files.artifacts import Artifact
 from d2cli.files.graph_sources import NAME_THEM, Part, named_origin
 from d2cli.files.inputs import FoundEmbedding, find_embedding
+from d2cli.files.modalities import FoundModalities, only_colref
+from d2cli.files.modality_sources import FusedPart, find_fused_added, named_fused_origin
 from d2cli.files.origins import Origin, origin_of
+from d2cli.files.stages import fusion_of, graph_params
 from d2cli.params import GraphParams
 from d2cli.pipeline.run import Run
 
@@ -32,8 +35,11 @@ class Changes:
         List of the rows to take out; see `d2cli.files.rowlists`.
     sources : tuple of str
         The sources of the graph, where those that it records are not to be used.
-    embedding, id_, within : str or None
-        COLREFs of the added SOURCE; left out, the names that the graph records.
+    embedding : tuple of str
+        COLREFs of the added SOURCE, of several embeddings each NAME=COLREF; what is left out has
+        the name that the graph records.
+    id_, within : str or None
+        As are these.
     n_neighbors, metric : int, str or None
         Refused unless they are the graph's.
     backend : {"auto", "exact", "cells"}
@@ -44,7 +50,7 @@ class Changes:
     add: str | None
     retire: str | None
     sources: tuple[str, ...] = ()
-    embedding: str | None = None
+    embedding: tuple[str, ...] = ()
     id_: str | None = None
     within: str | None = None
     n_neighbors: int | None = None
@@ -54,24 +60,35 @@ class Changes:
 
     def params(self, graph: Artifact) -> GraphParams:
         """Return the parameters of the result."""
-        found = graph.meta["parameters"]
-        if "fusion" in found:
-            raise ParameterError(
-                f"{graph.name} is of several embeddings, which cannot be updated", hint=REBUILD
-            )
-        made = replace(GraphParams(**found), partitions=None)  # all rows are in one place again
-        for option, wanted, there in (
-            ("neighbors", self.n_neighbors, made.n_neighbors),
-            ("metric", self.metric, made.metric),
-        ):
-            if wanted not in (None, there):
-                raise ParameterError(
-                    f"{option} is {wanted}, but {graph.name} was built with {option} {there}",
-                    hint=f"leave out --{option}, or {REBUILD}",
-                )
+        made = replace(graph_params(graph), partitions=None)  # all rows are in one place again
+        self._refuse_other("neighbors", self.n_neighbors, made.n_neighbors, graph, ParameterError)
+        self._refuse_other("metric", self.metric, made.metric, graph, InputError)
         if self.recall is not None:
             made = replace(made, recall=self.recall)
         return made if self.backend == "auto" else replace(made, backend=self.backend)
+
+    def _refuse_other(
+        self,
+        option: str,
+        wanted: object,
+        there: object,
+        graph: Artifact,
+        error: type[InputError] | type[ParameterError],
+    ) -> None:
+        if wanted not in (None, there):
+            raise error(
+                f"{option} is {wanted}, but {graph.name} was built with {option} {there}",
+                hint=f"leave out --{option}, or {REBUILD}",
+            )
+
+    def colref(self, run: Run, graph: Artifact, home: str) -> str | None:
+        """Return what names the one embedding of added rows; None if nothing does."""
+        if len(self.embedding) > 1:
+            raise InputError(
+                f"{len(self.embedding)} embeddings are given, but {graph.name} is of one",
+                hint=f"give one, or {REBUILD}",
+            )
+        return only_colref(run.sources, home, self.embedding)
 
 
 def origins_before(
@@ -89,13 +106,17 @@ def origins_before(
             f"{len(known)} sources",
             hint=f"they are: {', '.join(one.source for one in recorded or ())}",
         )
-    return [
-        named_origin(run.sources, text, one, changes.embedding)
-        for text, one in zip(changes.sources, known, strict=True)
-    ]
+    both = list(zip(changes.sources, known, strict=True))
+    if fusion_of(graph):
+        given = changes.embedding
+        return [named_fused_origin(run.sources, graph, *one, given) for one in both]
+    named = changes.colref(run, graph, changes.sources[0])
+    return [named_origin(run.sources, text, one, named) for text, one in both]
 
 
-def origins_after(parts: Sequence[Part], retired: NDArray[np.int64]) -> list[Origin]:
+def origins_after(
+    parts: Sequence[Part] | Sequence[FusedPart], retired: NDArray[np.int64]
+) -> list[Origin]:
     """Return the origins less the retired rows; those that have no rows left are left out."""
     found, at = [], 0
     for part in parts:
@@ -114,7 +135,7 @@ def find_added(
     changes: Changes,
     recorded: list[Origin] | None,
     survivors: NDArray[np.int64],
-) -> tuple[FoundEmbedding, Origin]:
+) -> tuple[FoundEmbedding | FoundModalities, Origin]:
     """Find the rows to add, and where they are; refuse those that do not go with the graph."""
     assert changes.add is not None
     home = run.sources.open(changes.add)
@@ -138,14 +159,19 @@ def find_added(
             "here is not known",
             hint="name it with --within",
         )
-    columns: dict[str, str | None] = {
-        "embedding": changes.embedding or known("embedding"),
+    others: dict[str, str | None] = {
         "id_": changes.id_ or known("id"),
         "within": within if old_groups is not None else None,
     }
-    found = find_embedding(run.sources, changes.add, **columns)
-    check_width(graph, found)
+    found: FoundEmbedding | FoundModalities
+    named = None
+    if fusion_of(graph):
+        found = find_fused_added(run.sources, graph, changes.add, changes.embedding, last, **others)
+    else:
+        named = changes.colref(run, graph, changes.add) or known("embedding")
+        found = find_embedding(run.sources, changes.add, embedding=named, **others)
+        check_width(graph, found)
     check_ids(graph, found, survivors)
     if old_groups is not None and found.within is not None:
         check_type(found.within.values, old_groups, f"{home.name}::{within}", graph, "groups")
-    return found, origin_of(run.sources, changes.add, found, **columns)
+    return found, origin_of(run.sources, changes.add, found, embedding=named, **others)

@@ -236,11 +236,11 @@ def run_graph(
     data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
     kept: dict[str, KeptCells] = {}
-    recorded = None
+    named = None
     if isinstance(found, FoundEmbedding):
         named = only_colref(run.sources, source, embedding)
-        columns: dict[str, str | None] = {"embedding": named, "id_": id_, "within": within}
-        recorded = to_record([origin_of(run.sources, source, found, **columns)], place)
+    columns: dict[str, str | None] = {"embedding": named, "id_": id_, "within": within}
+    recorded = to_record([origin_of(run.sources, source, found, **columns)], place)
     artifact = run_stage(
         run,
         "graph",

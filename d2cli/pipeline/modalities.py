@@ -14,7 +14,7 @@ from d2cli.files.modalities import FoundModalities, Fused, find_modalities_of
 from d2cli.files.stages import graph_results, graph_table
 from d2cli.params import GraphParams
 from d2cli.pipeline.run import Run
-from d2cli.stages.fused import fuse, fused_parameters, metric_for, side_by_side
+from d2cli.stages.fused import FusedGraph, fuse, fused_parameters, metric_for, side_by_side
 from d2cli.stages.fusion import Modalities, as_modalities
 
 
@@ -55,22 +55,28 @@ def make_fused(run: Run, data: Fused, params: GraphParams, key: str) -> Artifact
         )
     except InputError as error:
         raise error.at(data.where) from None
-    results = {
-        **graph_results(fused.graph),
-        "dim": modalities.width,
-        "bandwidths": fused.bandwidths,
-        "recalls": {name: asdict(recall) for name, recall in fused.recalls.items()},
-        "candidates": fused.candidates,
-        "lacking": data.lacking,
-    }
     return seal(
         "graph",
         graph_table(fused.graph, data.rows.ids, data.within.values if data.within else None),
         key=key,
         parameters=graph_parameters(data, params),
         inputs=data.digests,
-        results=results,
+        results=fused_results(fused, modalities, data.lacking),
     )
+
+
+def fused_results(
+    fused: FusedGraph, modalities: Modalities, lacking: dict[str, int]
+) -> dict[str, Any]:
+    """Return what is known about a graph of several modalities beside its columns."""
+    return {
+        **graph_results(fused.graph),
+        "dim": modalities.width,
+        "bandwidths": fused.bandwidths,
+        "recalls": {name: asdict(recall) for name, recall in fused.recalls.items()},
+        "candidates": fused.candidates,
+        "lacking": lacking,
+    }
 
 
 def vectors_of(run: Run, data: Embedding | Fused, params: GraphParams) -> NDArray[Any]:

@@ -70,14 +70,14 @@ def plan_of(
         plan = plan_fused(jobs, found.fusion, measured, speed=speed)
         if prune:
             plan = and_prune(plan, found.rows.n_rows, params.n_neighbors * lists_of(found))
-        return _in_memory(plan, found.where)
+        return in_memory(plan, found.where)
     job = _job(run, found, found)
     speed = measure_speed() if timed else ANY_SPEED
     plan = (plan_prune if prune else plan_graph)(job, params, speed=speed)
     return within_limit(plan, found.where)
 
 
-def _in_memory(plan: Plan, where: str) -> Plan:
+def in_memory(plan: Plan, where: str) -> Plan:
     """Return a plan whose vectors cannot be on disk; refuse it if it exceeds the limit."""
     limit = memory.current_limit()
     if limit is None or plan.peak <= limit.n_bytes:

@@ -1,6 +1,6 @@
 """``d2 update``: rows added to a graph, and others taken out of it."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -8,42 +8,43 @@ from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
 from d2cli.files import cache
-from d2cli.files.additions import (
-    joined_labels,
-    other_width,
-)
+from d2cli.files.additions import joined_labels
 from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
+from d2cli.files.column import Header
 from d2cli.files.columns import group_labels
-from d2cli.files.digests import digest_array, digest_labels
+from d2cli.files.digests import digest_array, digest_json, digest_labels
 from d2cli.files.graph_index import index_path, read_index
-from d2cli.files.graph_sources import (
-    Part,
-    find_parts,
-    join_vectors,
-    refuse_wider,
-    searched_type,
-)
+from d2cli.files.graph_sources import Part, find_parts, searched_type
 from d2cli.files.inputs import Embedding, FoundEmbedding
+from d2cli.files.modalities import FoundModalities, Fused
+from d2cli.files.modality_sources import FusedPart, find_fused_parts, searched_types
 from d2cli.files.origins import Origin, origins_of, to_record
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
 from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import STDIN
-from d2cli.files.stages import graph_of, graph_results, graph_table, ids_of, packed_in, stored_width
-from d2cli.params import GraphParams
+from d2cli.files.stages import (
+    FUSED_PARAMETERS,
+    fusion_of,
+    graph_of,
+    graph_table,
+    ids_of,
+    packed_in,
+    stored_width,
+)
+from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.changes import REBUILD, Changes, find_added, origins_after, origins_before
 from d2cli.pipeline.forecast import FORCED, MISS, Forecast, standing_artifacts
 from d2cli.pipeline.graph import keep_index, warn_about_graph
 from d2cli.pipeline.plan import Plan
-from d2cli.pipeline.planning import DryRun, follow, within_limit
+from d2cli.pipeline.planning import DryRun, follow, in_memory, within_limit
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
-from d2cli.pipeline.update_plan import plan_update
-from d2cli.stages.graph import build_graph
+from d2cli.pipeline.update_fused import bandwidths_in, update_modalities
+from d2cli.pipeline.update_plan import plan_fused_update, plan_update
+from d2cli.pipeline.updated import update_vectors
 from d2cli.stages.kept import KeptCells
-from d2cli.stages.update import update_graph
-from d2cli.stages.vectors import as_searchable, width_of
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,26 +56,29 @@ class Updating:
     graph : Artifact
     params : GraphParams
         Of the result.
-    parts : list of Part
+    parts : list of Part or FusedPart
         The sources of the graph.
     survivors : int64 array, shape (s,), ascending
     retired : int64 array, shape (r,), ascending
-    found : FoundEmbedding or None
+    found : FoundEmbedding, FoundModalities or None
         The rows to add.
     origins : list of Origin
         The sources of the result.
     kept : dict of str to KeptCells
         What was kept of the graph.
+    exactly : bool
+        The graph built anew was asked for.
     """
 
     graph: Artifact
     params: GraphParams
-    parts: list[Part]
+    parts: list[Part] | list[FusedPart]
     survivors: NDArray[np.int64]
     retired: NDArray[np.int64]
-    found: FoundEmbedding | None
+    found: FoundEmbedding | FoundModalities | None
     origins: list[Origin]
     kept: dict[str, KeptCells]
+    exactly: bool
 
     @property
     def in_cells(self) -> bool:
@@ -87,7 +91,30 @@ class Updating:
         """Rows to add."""
         return self.found.rows.n_rows if self.found else 0
 
-    def read_added(self, run: Run) -> Embedding | None:
+    @property
+    def fusion(self) -> Fusion | None:
+        """How several embeddings became the graph; None if it is of one."""
+        return fusion_of(self.graph)
+
+    @property
+    def again(self) -> bool:
+        """Whether bandwidths are measured again, as those of graphs are in any case."""
+        was_exact = self.graph.meta["results"]["backend"] == "exact"
+        if not self.fusion or (was_exact and self.fusion == "graphs"):
+            return False
+        return self.exactly or (self.params.backend == "exact" and not was_exact)
+
+    @property
+    def fused_parts(self) -> list[FusedPart]:
+        """The sources of a graph of several embeddings."""
+        return [part for part in self.parts if isinstance(part, FusedPart)]
+
+    @property
+    def plain_parts(self) -> list[Part]:
+        """The sources of a graph of one embedding."""
+        return [part for part in self.parts if isinstance(part, Part)]
+
+    def read_added(self, run: Run) -> Embedding | Fused | None:
         """Read the rows to add, if there are any."""
         if self.found is None:
             return None
@@ -95,111 +122,82 @@ class Updating:
 
     def plan(self, run: Run) -> Plan:
         """Return what the update takes, within the limit of `d2cli.files.memory`."""
-        dtype = searched_type(self.graph, self.parts)
-        dim = stored_width(self.graph)
-        sources = [*(part.found for part in self.parts), *([self.found] if self.found else [])]
+        found = [*(part.found for part in self.parts), *([self.found] if self.found else [])]
+        headers: list[tuple[Header, int]] = []
+        for one in found:
+            if isinstance(one, FoundModalities):
+                headers += [(own.header, own.width) for own in one.each.values()]
+            else:
+                headers.append((one.header, stored_width(self.graph)))
         held = sum(
-            one.header.n_rows * dim * one.header.dtype.itemsize
-            for one in sources
-            if not one.header.mapped
+            header.n_rows * width * header.dtype.itemsize
+            for header, width in headers
+            if not header.mapped
         )
-        plan = plan_update(
-            self.graph.table.num_rows,
-            self.n_added,
-            len(self.retired),
-            dim,
-            self.params,
-            dtype,
-            in_cells=self.in_cells,
-            held=held,
-            n_threads=run.n_threads,
-        )
+        sizes = self.graph.table.num_rows, self.n_added, len(self.retired)
+        how: Any = {"in_cells": self.in_cells, "held": held, "n_threads": run.n_threads}
+        if self.fusion:
+            widths = {name: one.width for name, one in self.fused_parts[0].found.each.items()}
+            types = searched_types(self.graph, self.fused_parts)
+            plan = plan_fused_update(*sizes, widths, types, self.params, self.fusion, **how)
+            return in_memory(plan, self.graph.name)
+        dtype = searched_type(self.graph, self.plain_parts)
+        plan = plan_update(*sizes, stored_width(self.graph), self.params, dtype, **how)
         return within_limit(plan, self.graph.name)
 
-    def inputs(self, added: Embedding | None) -> dict[str, str]:
+    def recorded(self) -> dict[str, Any]:
+        """Return the parameters that the result records."""
+        more = self.graph.meta["parameters"]
+        return {
+            **self.params.recorded(),
+            **{name: more[name] for name in FUSED_PARAMETERS if name in more},
+        }
+
+    def inputs(self, added: Embedding | Fused | None) -> dict[str, str]:
         """Return the digests that the key is made of."""
         digests = {f"added_{name}": one for name, one in (added.digests if added else {}).items()}
+        if self.fusion and not self.again:
+            digests["bandwidths"] = digest_json(bandwidths_in(self.graph))
         return {
             "graph": self.graph.digest,
             **digests,
             "retired": digest_array(self.retired.astype(np.float64)),
         }
 
-    def key(self, added: Embedding | None) -> str:
+    def key(self, added: Embedding | Fused | None) -> str:
         """Return what the result depends on."""
         inputs = self.inputs(added)
-        return stage_key("graph", STAGE_VERSIONS["graph"], self.params.recorded(), inputs)
+        return stage_key("graph", STAGE_VERSIONS["graph"], self.recorded(), inputs)
 
-    def make(self, run: Run, added: Embedding | None, kept: dict[str, KeptCells]) -> Artifact:
+    def make(
+        self, run: Run, added: Embedding | Fused | None, kept: dict[str, KeptCells]
+    ) -> Artifact:
         """Read the vectors, update the graph and seal it; ``kept`` is filled for the next."""
-        if added is not None:
-            self._check(run, added)
-        joined, digest = join_vectors(
-            self.graph, self.parts, self.survivors, added.vectors if added else None, run.room
-        )
-        dtype = str(joined.dtype)
         ids, within = joined_labels(self.graph, self.survivors, added)
-        old = graph_of(self.graph)
-        try:
-            vectors, _ = as_searchable(
-                joined,
-                self.params.metric,
-                whitening=old.whitening,
-                room=run.room,
-                overwrite=True,
-                n_threads=run.n_threads,
+        groups = None if within is None else group_labels(within)
+        common: Any = {"survivors": self.survivors, "params": self.params, "groups": groups}
+        if isinstance(added, Fused) or self.fusion:
+            assert not isinstance(added, Embedding)
+            made = update_modalities(
+                run, self.graph, self.fused_parts, added=added, again=self.again, **common
             )
-            del joined
-            how: dict[str, Any] = {
-                "groups": None if within is None else group_labels(within),
-                "n_threads": run.n_threads,
-                "on_progress": run.on_progress,
-                "room": run.room,
-            }
-            if self.params.backend == "exact" and old.backend != "exact":
-                run.note(f"note: {self.graph.name} is approximate, so all rows are searched again")
-                graph = build_graph(vectors, self.params, **how)
-            else:
-                updated = update_graph(
-                    old, vectors, self.survivors, self.params, kept=self.kept, **how
-                )
-                graph = updated.graph
-                kept |= updated.kept
-            graph = replace(graph, whitening=old.whitening)
-        except InputError as error:
-            if added is None:
-                raise error.at(self.graph.name) from None
-            # Each is right by itself: it is the two that differ.
-            both = error.at(f"together with the rows of {self.graph.name}")
-            raise both.at(added.where) from None
-        inputs = {"vectors": digest}
+        else:
+            made = update_vectors(
+                run, self.graph, self.plain_parts, added=added, kept=self.kept, **common
+            )
+        kept |= made.kept
+        inputs = made.digests
         inputs |= {} if ids is None else {"id": digest_labels(ids)}
         inputs |= {} if within is None else {"within": digest_labels(within)}
-        counts = {"added": self.n_added, "retired": len(self.retired), "dtype": dtype}
+        counts = {"added": self.n_added, "retired": len(self.retired), **made.types}
         return seal(
             "graph",
-            graph_table(graph, ids, within),
+            graph_table(made.graph, ids, within),
             key=self.key(added),
-            parameters=self.params.recorded(),
+            parameters=self.recorded(),
             inputs={**inputs, **self.inputs(added)},
-            results={**graph_results(graph), "dim": width_of(vectors), "update": counts},
+            results={**made.results, "update": counts},
         )
-
-    def _check(self, run: Run, added: Embedding) -> None:
-        """Refuse added vectors that do not go with the graph; a bad row is named as it is there."""
-        width = stored_width(self.graph)
-        if added.vectors.ndim == 2 and added.vectors.shape[1] != width:
-            raise other_width(self.graph, added.where, added.vectors.shape[1])
-        refuse_wider(self.graph, self.parts, added.vectors.dtype, added.where)
-        try:
-            as_searchable(
-                added.vectors,
-                self.params.metric,
-                whitening=graph_of(self.graph).whitening,
-                room=run.room,
-            )
-        except InputError as error:
-            raise error.at(added.where) from None
 
 
 def run_update(
@@ -305,13 +303,15 @@ def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Upda
         )
     survivors = np.setdiff1d(np.arange(n_old), retired, assume_unique=True)
     recorded = origins_of(graph)
-    parts = find_parts(run.sources, graph, origins_before(run, graph, recorded, changes))
+    before = origins_before(run, graph, recorded, changes)
+    find = find_fused_parts if fusion_of(graph) else find_parts
+    parts = find(run.sources, graph, before)
     found, after = None, origins_after(parts, retired)
     if changes.add is not None:
         found, origin = find_added(run, graph, changes, recorded, survivors)
         after.append(origin)
-    place = checked_place(run, output, graph_ref)
-    return Updating(graph, params, parts, survivors, retired, found, after, {}), place
+    place, exactly = checked_place(run, output, graph_ref), changes.backend == "exact"
+    return Updating(graph, params, parts, survivors, retired, found, after, {}, exactly), place
 
 
 def _read_kept(run: Run, graph: Artifact, cache_dir: str | None) -> dict[str, KeptCells]:

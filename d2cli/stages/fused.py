@@ -72,6 +72,7 @@ def fuse(
     params: GraphParams,
     *,
     groups: Groups | None = None,
+    bandwidths: Mapping[str, float] | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
 ) -> FusedGraph:
@@ -87,6 +88,8 @@ def fuse(
         As `metric_for` returns them.
     groups : Groups, optional
         Neighbours are searched within a row's group only.
+    bandwidths : mapping of str to float, optional
+        h_m, by name, of "distance" and "concat"; left out, those of a sample of these rows.
     n_threads : int
         Does not change the result.
 
@@ -102,14 +105,15 @@ def fuse(
         return FusedGraph(graph, bandwidths, {name: one.recall for name, one in graphs.items()})
     if fusion == "concat":
         require_complete(modalities)
-    bandwidths = sampled_bandwidths(modalities, params.n_neighbors, seed=params.seed, **how)
+    if bandwidths is None:
+        bandwidths = sampled_bandwidths(modalities, params.n_neighbors, seed=params.seed, **how)
     if fusion == "distance":
         graph, candidates, recalls = build_distance_graph(modalities, bandwidths, params, **how)
-        return FusedGraph(graph, bandwidths, recalls, candidates)
+        return FusedGraph(graph, dict(bandwidths), recalls, candidates)
     joined = as_vectors(concatenate(modalities, bandwidths), "l2", room=modalities.room)
     by_l2 = replace(params, metric="l2")
     graph = build_graph(joined, by_l2, room=modalities.room, **how)
-    return FusedGraph(graph, bandwidths, {})
+    return FusedGraph(graph, dict(bandwidths), {})
 
 
 def side_by_side(

@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.params import GraphParams
-from d2cli.stages.fusion import Modalities
+from d2cli.stages.fusion import Modalities, Modality
 from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import Groups
 from d2cli.stages.kernel import median_distance
@@ -34,29 +34,38 @@ def build_graphs(
     """
     n, graphs = modalities.n_samples, {}
     for one in modalities.each:
-        of_these = groups
-        if groups is not None and one.rows is not None:
-            kept, codes = np.unique(groups.codes[one.rows], return_inverse=True)
-            names = tuple(groups.names[code] for code in kept)
-            of_these = Groups(codes.reshape(-1).astype(np.int32), names)
         graph = build_graph(
             one.vectors,
             params,
-            groups=of_these,
+            groups=groups_of(one, groups),
             n_threads=n_threads,
             on_progress=on_progress,
             room=modalities.room,
         )
-        if one.rows is not None:
-            numbers = one.rows.astype(np.int32)
-            neighbors = np.full((n, params.n_neighbors), -1, dtype=np.int32)
-            distances = np.full((n, params.n_neighbors), np.inf, dtype=np.float32)
-            found = graph.neighbors
-            neighbors[one.rows] = np.where(found >= 0, numbers[found], np.int32(-1))
-            distances[one.rows] = graph.distances
-            graph = replace(graph, neighbors=neighbors, distances=distances, groups=groups)
-        graphs[one.name] = graph
+        graphs[one.name] = of_all_rows(graph, one, n, groups)
     return graphs
+
+
+def groups_of(one: Modality, groups: Groups | None) -> Groups | None:
+    """Return the groups of the rows that have a modality."""
+    if groups is None or one.rows is None:
+        return groups
+    kept, codes = np.unique(groups.codes[one.rows], return_inverse=True)
+    names = tuple(groups.names[code] for code in kept)
+    return Groups(codes.reshape(-1).astype(np.int32), names)
+
+
+def of_all_rows(graph: KnnGraph, one: Modality, n: int, groups: Groups | None) -> KnnGraph:
+    """Return the graph of the rows that have a modality as one of all n; others have no list."""
+    if one.rows is None:
+        return graph
+    numbers, k = one.rows.astype(np.int32), graph.n_neighbors
+    neighbors = np.full((n, k), -1, dtype=np.int32)
+    distances = np.full((n, k), np.inf, dtype=np.float32)
+    found = graph.neighbors
+    neighbors[one.rows] = np.where(found >= 0, numbers[found], np.int32(-1))
+    distances[one.rows] = graph.distances
+    return replace(graph, neighbors=neighbors, distances=distances, groups=groups)
 
 
 def unite(

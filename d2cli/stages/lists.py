@@ -76,6 +76,24 @@ def take_out(lists: Packed, number: NDArray[np.int32]) -> tuple[Packed, NDArray[
     return np.sort(packed, axis=1), torn
 
 
+def to_positions(packed: Packed, rows: NDArray[np.int64]) -> Packed:
+    """Turn neighbours into positions in ``rows`` (g,), ascending, where all of them are."""
+    if len(rows) and rows[-1] == len(rows) - 1:
+        return packed
+    neighbors, distances = unpack(packed)
+    positions = np.searchsorted(rows, neighbors).astype(np.int32)
+    return pack(np.where(neighbors < 0, np.int32(-1), positions), distances)
+
+
+def to_rows(packed: Packed, rows: NDArray[np.int64]) -> Packed:
+    """Undo `to_positions`."""
+    if len(rows) and rows[-1] == len(rows) - 1:
+        return packed
+    positions, distances = unpack(packed)
+    numbers = rows.astype(np.int32)
+    return pack(np.where(positions < 0, np.int32(-1), numbers[positions]), distances)
+
+
 def spread(
     asked: NDArray[np.int32],
     neighbors: NDArray[np.int32],

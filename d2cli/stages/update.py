@@ -18,7 +18,17 @@ from d2cli.stages.cell_update import CellUpdate
 from d2cli.stages.graph import KnnGraph, build_graph, measure_of, searches_exactly
 from d2cli.stages.groups import Groups
 from d2cli.stages.kept import KeptCells, Twins, fresh_cells, marked, renew_sample
-from d2cli.stages.lists import NOBODY, Packed, merge, pack, spread, take_out, unpack
+from d2cli.stages.lists import (
+    NOBODY,
+    Packed,
+    merge,
+    pack,
+    spread,
+    take_out,
+    to_positions,
+    to_rows,
+    unpack,
+)
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import Recall, share_found
 from d2cli.stages.room import IN_MEMORY, Room
@@ -56,6 +66,7 @@ def update_graph(
     *,
     groups: Groups | None = None,
     kept: Mapping[str, KeptCells] | None = None,
+    lacking: NDArray[np.bool_] | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
     room: Room = IN_MEMORY,
@@ -77,6 +88,8 @@ def update_graph(
         Of all n rows; survivors of one group were in one group.
     kept : mapping of str to KeptCells, optional
         What was kept of ``graph``; what is missing is made anew.
+    lacking : bool array, shape (s,), optional
+        Survivors that search again whether or not they have lost a neighbour.
     n_threads, on_progress, room
         See `d2cli.stages.graph.build_graph`; the result does not depend on them.
 
@@ -105,6 +118,7 @@ def update_graph(
             by_bits,
             groups=groups,
             kept=kept,
+            lacking=lacking,
             n_threads=n_threads,
             on_progress=on_progress,
             room=room,
@@ -114,14 +128,9 @@ def update_graph(
         return replace(updated, graph=found)
     n, k, n_old = len(vectors), params.n_neighbors, len(survivors)
     how: Any = {"n_threads": n_threads, "on_progress": on_progress, "room": room}
-    number = np.full(graph.n_samples + 1, -1, dtype=np.int32)
-    number[survivors] = np.arange(n_old, dtype=np.int32)
-    packed = np.full((n, k), NOBODY, dtype=np.uint64)
-    asking = np.ones(n, dtype=np.bool_)  # who is added, or lacks neighbours
-    packed[:n_old] = pack(graph.neighbors[survivors], graph.distances[survivors])
-    asking[:n_old] = False
-    if n_old < graph.n_samples:
-        packed[:n_old], asking[:n_old] = take_out(packed[:n_old], number)
+    packed, asking = carry_over(graph, survivors, n, k)
+    if lacking is not None:
+        asking[:n_old] |= lacking
     keeping: dict[str, KeptCells] = {}
     backends = set(graph.backend.split("+"))
     duplicates = probes = measured = 0
@@ -133,8 +142,8 @@ def update_graph(
         before = None
         if known is not None and not part.exactly:
             before = _of_group(graph, survivors, rows[rows < n_old], name, known)
-        part.update(_to_places(packed[rows], rows), asking[rows], n_old, before)
-        packed[rows] = _to_rows(part.lists, rows)
+        part.update(to_positions(packed[rows], rows), asking[rows], n_old, before)
+        packed[rows] = to_rows(part.lists, rows)
         duplicates += len(rows) - part.twins.n_places
         right += part.recall * len(rows)
         if part.kept is not None:
@@ -158,27 +167,33 @@ def update_graph(
     )
 
 
+def carry_over(
+    graph: KnnGraph, survivors: NDArray[np.int64], n: int, k: int
+) -> tuple[Packed, NDArray[np.bool_]]:
+    """Return the lists of n rows, those of the survivors first, and who has to search.
+
+    Returns
+    -------
+    packed : uint64 array, shape (n, k)
+        Without the rows that go; added rows have nobody. See `d2cli.stages.lists`.
+    asking : bool array, shape (n,)
+        Who is added, or has lost a neighbour.
+    """
+    n_old = len(survivors)
+    number = np.full(graph.n_samples + 1, -1, dtype=np.int32)
+    number[survivors] = np.arange(n_old, dtype=np.int32)
+    packed = np.full((n, k), NOBODY, dtype=np.uint64)
+    asking = np.ones(n, dtype=np.bool_)
+    packed[:n_old] = pack(graph.neighbors[survivors], graph.distances[survivors])
+    asking[:n_old] = False
+    if n_old < graph.n_samples:
+        packed[:n_old], asking[:n_old] = take_out(packed[:n_old], number)
+    return packed, asking
+
+
 def _root(counts: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the l2 of bits from their number: the root, rounded as distances are."""
     return np.sqrt(counts.astype(np.float64)).astype(np.float32)
-
-
-def _to_places(packed: Packed, rows: NDArray[np.int64]) -> Packed:
-    """Turn neighbours into positions in ``rows``, where all of them are."""
-    if len(rows) and rows[-1] == len(rows) - 1:
-        return packed
-    neighbors, distances = unpack(packed)
-    positions = np.searchsorted(rows, neighbors).astype(np.int32)
-    return pack(np.where(neighbors < 0, np.int32(-1), positions), distances)
-
-
-def _to_rows(packed: Packed, rows: NDArray[np.int64]) -> Packed:
-    """Undo `_to_places`."""
-    if len(rows) and rows[-1] == len(rows) - 1:
-        return packed
-    positions, distances = unpack(packed)
-    numbers = rows.astype(np.int32)
-    return pack(np.where(positions < 0, np.int32(-1), numbers[positions]), distances)
 
 
 class _Part:
