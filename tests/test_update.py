@@ -1,23 +1,24 @@
 """Updated graphs: added, adopted, repaired; held against graphs built anew."""
 
+import json
 from dataclasses import fields, replace
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
 import pytest
 from bench.data import generate
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from d2cli.files import memory
-from d2cli.files.graph_index import index_damage, index_path, read_index, write_index
+from d2cli.errors import ArtifactError
+from d2cli.files.artifacts import read_artifact, seal, write_artifact
+from d2cli.files.graph_index import index_column, kept_of
+from d2cli.files.stages import graph_results, graph_table, lists, matrix
 from d2cli.params import GraphParams
 from d2cli.stages import adoption, scan
-from d2cli.stages.graph import build_graph
+from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import group_by
 from d2cli.stages.lists import merge, pack, spread, unpack
-from d2cli.stages.recall import share_found
+from d2cli.stages.recall import Recall, share_found
 from d2cli.stages.space import build_space, distinct_rows
 from d2cli.stages.update import update_graph
 from d2cli.stages.vectors import as_searchable
@@ -347,95 +348,94 @@ def test_codes_are_updated_in_cells_as_their_bits_are():
 # --- what is kept ---------------------------------------------------------------------------------
 
 
+def graph_file(kept, n, **results):
+    """Return a graph of n rows without neighbours, with what is kept of it."""
+    graph = KnnGraph(
+        np.full((n, 1), -1, np.int32),
+        np.full((n, 1), np.inf, np.float32),
+        None,
+        "cells",
+        Recall(value=1.0, sample_size=n, target=1.0),
+    )
+    table = graph_table(graph, None, None, index_column(kept, n))
+    meta = {"key": "0" * 64, "parameters": {}, "inputs": {}}
+    return seal("graph", table, **meta, results={**graph_results(graph), **results})
+
+
 def test_what_is_kept_is_read_again(tmp_path, clustered):
     groups = group_by(np.arange(3000) % 2)
     _, kept = built(clustered[:3000], CELLS, groups)
-    path = tmp_path / "index.parquet"
-    write_index(path, "abc", kept)
-    found = read_index(path, "abc")
-    assert set(found) == {"0", "1"}
+    wide = replace(kept["0"], axes=np.ones((24, 24), np.float32))
+    kept |= {"wide": wide}
+    write_artifact(tmp_path / "g.parquet", graph_file(kept, 3001))
+    found = kept_of(read_artifact(str(tmp_path / "g.parquet"), "graph"))
+    assert set(found) == {"0", "1", "wide"}
     for name, one in found.items():
         for field in fields(one):
-            np.testing.assert_array_equal(getattr(one, field.name), getattr(kept[name], field.name))
-    assert read_index(path, "abd") is None
-    assert read_index(tmp_path / "none.parquet", "abc") is None
+            before, after = getattr(kept[name], field.name), getattr(one, field.name)
+            np.testing.assert_array_equal(after, before)
+            if isinstance(before, np.ndarray):
+                assert after.dtype == before.dtype
+    assert kept_of(graph_file({}, 5)) == {}
+    assert "index" not in graph_file({}, 5).table.column_names
 
 
-def test_a_damaged_index_is_never_used(tmp_path, clustered):
+def test_what_is_kept_takes_few_bytes(clustered):
+    _, kept = built(clustered, CELLS)
+    column = index_column(kept, len(clustered))
+    # Centres, a sample with six neighbours of 8 bytes each, and 2 bytes a row.
+    assert column.nbytes < 4 * 30 * 24 + 1000 * (4 + 6 * 8) + 2 * 9000 + 4 * 9000 + 2000
+
+
+def test_an_index_that_makes_no_sense_is_refused(clustered):
     _, kept = built(clustered[:1200], CELLS)
-    path = tmp_path / "index.parquet"
-    write_index(path, "abc", kept)
-    whole = path.read_bytes()
-    rng = np.random.default_rng(0)
-    same = 0
-    for at in rng.choice(len(whole), 60, replace=False):
-        data = bytearray(whole)
-        data[at] ^= 1 << int(rng.integers(8))
-        path.write_bytes(data)
-        found = read_index(path, "abc")
-        if found is not None:  # a byte that nothing depends on
-            same += 1
-            np.testing.assert_array_equal(found[""].cells, kept[""].cells)
-            np.testing.assert_array_equal(found[""].exact, kept[""].exact)
-    assert same < 30
-    path.write_bytes(whole[:-100])
-    assert read_index(path, "abc") is None
+    whole, one = graph_file(kept, 1200), kept[""]
+    data = matrix(whole.table, "index").ravel().tobytes()
+    size = 8 + int.from_bytes(data[:8], "little")
+    head = json.loads(data[8:size])
+
+    def with_head(changed):
+        text = json.dumps(changed).encode()
+        return len(text).to_bytes(8, "little") + text + data[size:]
+
+    group = head["groups"][0]
+    bad = [
+        b"\xff" * 4800,
+        data[: size + 100],
+        with_head([]),
+        with_head({**head, "version": 2}),
+        with_head({**head, "groups": [{**group, "sample": 10**9}]}),
+        with_head({**head, "groups": [{**group, "sample": -5}]}),
+        with_head({**head, "groups": [{**group, "effort": -1}]}),
+        with_head({**head, "groups": [{**group, "scale": 0}]}),
+        with_head({**head, "groups": [{**group, "center": 7}]}),
+        with_head({**head, "groups": [{**group, "cells": None}]}),
+    ]
+    odd = [
+        {"": replace(one, cells=one.cells + len(one.centers))},
+        {"": replace(one, sample=one.sample - 1200)},
+    ]
+    bad += [matrix(graph_file(kept, 1200).table, "index").tobytes() for kept in odd]
+    for data_now in bad:
+        width = -(-len(data_now) // 4800)
+        column = np.frombuffer(data_now.ljust(4800 * width, b"\0"), np.int32)
+        table = whole.table.set_column(
+            whole.table.column_names.index("index"), "index", lists(column.reshape(1200, width))
+        )
+        with pytest.raises(ArtifactError, match="is no graph of d2: its index"):
+            kept_of(replace(whole, table=table))
 
 
-def test_an_index_with_other_columns_is_damaged(tmp_path, clustered):
-    _, kept = built(clustered[:1200], CELLS)
-    path = index_path(tmp_path, "abc")
-    write_index(path, "abc", kept)
-    assert index_damage(path) is None
-    table = pq.read_table(path)
-    kind = table.schema.field("cells").type
-    for name, values in (
-        ("cells", pa.array([3], pa.int32())),  # no list
-        ("cells", pa.array([None], kind)),
-        ("cells", pa.array([[None]], kind)),
-        ("effort", pa.array([[3]])),
-        ("group", pa.array([None], pa.large_string())),
-    ):
-        at = table.column_names.index(name)
-        other = table.set_column(at, name, values).replace_schema_metadata(table.schema.metadata)
-        pq.write_table(other, path)
-        assert read_index(path, "abc") is None
-        assert index_damage(path) == f"{path}: is damaged"
-    pq.write_table(table.slice(0, 0), path)
-    assert read_index(path, "abc") is None
-
-
-@pytest.mark.parametrize("how", [{"compression": "zstd", "use_dictionary": False}, {}])
-def test_an_index_that_unpacks_to_much_more_than_its_size_is_not_read(
-    tmp_path, clustered, monkeypatch, how
-):
-    _, kept = built(clustered[:1200], CELLS)
-    path = index_path(tmp_path, "abc")
-    write_index(path, "abc", kept)
-    table = pq.read_table(path)
-    many = pa.array(np.zeros(10_000_000, np.int32))
-    cells = pa.LargeListArray.from_arrays(pa.array([0, len(many)], pa.int64()), many)
-    at = table.column_names.index("cells")
-    pq.write_table(table.set_column(at, "cells", cells), path, **{"compression": "none", **how})
-    assert path.stat().st_size < 2_000_000
-
-    def read(*_, **__):
-        raise AssertionError("it is read before its size is known")
-
-    monkeypatch.setattr(pq.ParquetFile, "read", read)
-    assert read_index(path, "abc") is None
-    assert index_damage(path) == f"{path}: is damaged"
-
-
-def test_an_index_that_memory_is_refused_for_is_not_used(tmp_path, clustered, monkeypatch):
-    _, kept = built(clustered[:1200], CELLS)
-    path = index_path(tmp_path, "abc")
-    write_index(path, "abc", kept)
-
-    def refuse(*_, **__):
-        raise MemoryError("malloc of size 12345678 failed")
-
-    with memory.within(memory.Limit(1 << 40, "the machine")):
-        assert read_index(path, "abc") is not None
-        monkeypatch.setattr(pq.ParquetFile, "read", refuse)
-        assert read_index(path, "abc") is None
+def test_what_is_kept_of_other_rows_is_not_used(clustered):
+    graph, kept = built(clustered[:1200], CELLS)
+    one = kept[""]
+    strange = (
+        replace(one, cells=one.cells[:-1]),
+        replace(one, exact=one.exact[:, :-1]),
+        replace(one, center=one.center[:-1]),
+    )
+    expected = update_graph(graph, clustered[:1250], np.arange(1200), CELLS).graph
+    for other in strange:
+        more = {"kept": {"": other}}
+        found = update_graph(graph, clustered[:1250], np.arange(1200), CELLS, **more).graph
+        assert_same(found, expected)

@@ -14,7 +14,7 @@ import pytest
 from d2cli.files.artifacts import read_artifact, seal, write_artifact
 from d2cli.files.origins import origins_of
 from d2cli.files.scratch import DiskRoom
-from d2cli.files.stages import graph_of
+from d2cli.files.stages import graph_of, lists
 from d2cli.params import GraphParams
 from d2cli.pipeline.changes import Changes
 from d2cli.pipeline.graph import run_graph
@@ -216,26 +216,78 @@ def larger(home):
     return home
 
 
-def test_what_is_kept_in_the_cache_is_used_and_made_again(larger, d2, own_cache):
-    made(d2, *APPROXIMATE)
-    assert len(list(own_cache.glob("index-*.parquet"))) == 1
+@pytest.mark.parametrize("how", [("--metric", "cosine"), ("--backend", "hnsw"), ()])
+def test_an_update_does_not_depend_on_the_cache(larger, d2, own_cache, how):
+    made(d2, *APPROXIMATE, *how)
     assert "note" not in made(d2, *ADD)[1]
-    assert len(list(own_cache.glob("index-*.parquet"))) == 2
-    first = columns_of("g2.parquet")
-    out, _ = made(d2, "cache", "verify")
-    assert "all whole" in out
-    for path in own_cache.glob("index-*.parquet"):
+    made(d2, "update", "g2.parquet", "--add", "old.npy", "-o", "g3.parquet")
+    made(d2, "prune", "old.npy", "--difficulty", "uniform", "--rate", 0.5, "-o", "k.npy", *how)
+    first = [(larger / name).read_bytes() for name in ("g.parquet", "g2.parquet", "g3.parquet")]
+    held = sorted(own_cache.rglob("*.parquet"))
+    assert held  # of d2 prune
+    for path in held:  # damaged
         data = bytearray(path.read_bytes())
         data[len(data) // 2] ^= 1
         path.write_bytes(data)
-    assert d2("cache", "verify")[0] == 4
-    assert "is damaged; they are made again" in made(d2, *ADD, "--force")[1]
+
+    def again(*more):
+        made(d2, *APPROXIMATE, *how, "--force", *more)
+        made(d2, *ADD, "--force", *more)
+        line = ("update", "g2.parquet", "--add", "old.npy", "-o", "g3.parquet", "--force")
+        made(d2, *line, *more)
+        names = ("g.parquet", "g2.parquet", "g3.parquet")
+        return [(larger / name).read_bytes() for name in names]
+
+    assert again() == first
     made(d2, "cache", "clear")
-    assert not list(own_cache.glob("index-*.parquet"))
-    assert "not in the cache; they are made again" in made(d2, *ADD, "--force")[1]
-    assert columns_of("g2.parquet")[0].shape == first[0].shape
-    made(d2, *ADD[:-1], "g3.parquet", "--cache-dir", larger / "nowhere" / "else")
-    assert len(list((larger / "nowhere" / "else").glob("index-*.parquet"))) == 1
+    assert not list(own_cache.rglob("*.parquet"))
+    assert again("--cache-dir", larger / "nowhere" / "else") == first
+    assert not (larger / "nowhere").exists()
+
+
+def test_a_graph_of_before_cells_were_kept_is_updated(larger, d2):
+    made(d2, *APPROXIMATE)
+    graph = read_artifact("g.parquet", "graph")
+    meta = {name: graph.meta[name] for name in ("key", "parameters", "inputs", "results")}
+    sealed = seal("graph", graph.table.drop_columns(["index"]), **meta)
+    write_artifact(larger / "old.parquet", replace(sealed, sources=graph.sources))
+    line = ("update", "old.parquet", *ADD[2:])
+    assert "old.parquet has no cells; they are made, which takes longer" in made(d2, *line)[1]
+    assert "index" in pq.read_table("g2.parquet").column_names
+
+
+def test_what_is_kept_goes_through_a_pipe(larger, d2, shell):
+    made(d2, *APPROXIMATE)
+    made(d2, *ADD)
+    done = shell(
+        "d2 graph old.npy --backend cells -q | d2 update --add new.npy --source old.npy > g3.arrow"
+    )
+    assert done.returncode == 0, done.stderr
+    assert "no cells" not in done.stderr
+    one, two = (read_artifact(name, "graph") for name in ("g2.parquet", "g3.arrow"))
+    assert one.digest == two.digest
+
+
+def test_a_damaged_index_is_damage(larger, d2):
+    made(d2, *APPROXIMATE)
+    graph = read_artifact("g.parquet", "graph")
+    index = np.array(graph.table["index"].to_pylist(), np.int32)
+    start = (larger / "g.parquet").read_bytes().index(index.tobytes()[:64])
+    for at in (0, 20, index.nbytes // 2):
+        data = bytearray((larger / "g.parquet").read_bytes())
+        data[start + at] ^= 1
+        (larger / "bad.parquet").write_bytes(data)
+        assert_refused(d2("update", "bad.parquet", *ADD[2:]), 4, "bad.parquet: is damaged")
+    sealed = seal(
+        "graph",
+        graph.table.set_column(
+            graph.table.column_names.index("index"), "index", lists(np.full_like(index, 7))
+        ),
+        **{name: graph.meta[name] for name in ("key", "parameters", "inputs", "results")},
+    )
+    write_artifact(larger / "bad.parquet", replace(sealed, sources=graph.sources))
+    assert_refused(d2("update", "bad.parquet", *ADD[2:]), 4, "is no graph of d2: its index")
+    assert not (larger / "g2.parquet").exists()
 
 
 def test_an_approximate_graph_becomes_exact_by_a_search_of_all_rows(larger, d2):

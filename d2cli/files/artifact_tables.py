@@ -32,7 +32,7 @@ MAKERS = {
 
 # The columns that are read and that a digest covers, in this order; a file may hold others too.
 COLUMNS: dict[str, tuple[str, ...]] = {
-    "graph": ("id", "within", "neighbors", "distances"),
+    "graph": ("id", "within", "neighbors", "distances", "index"),
     "difficulty": (
         "id", "forgetting", "ever_correct", "aum", "el2n", "entropy", "variance", "variability",
         "confidence", "dynamic_uncertainty", "dual", "neighbor_distance", "label_disagreement",

@@ -15,7 +15,6 @@ from d2cli.files.artifacts import read_artifact
 from d2cli.files.cache import glance, unused
 from d2cli.files.cells import read_cell
 from d2cli.files.digests import parse_json
-from d2cli.files.graph_index import index_damage
 from d2cli.files.publish import SUFFIX
 from d2cli.render.wording import neighbors_text, printable, shorten
 
@@ -24,10 +23,9 @@ try:
 except ImportError:  # pragma: no cover - not on this platform: nothing is known to be left over
     fcntl = None  # type: ignore[assignment]
 
-EntryKind = Literal["graph", "scores", "selection", "index", "part", "cell", "leftover"]
+EntryKind = Literal["graph", "scores", "selection", "part", "cell", "leftover"]
 
 ARTIFACT = re.compile(r"(graph|scores|selection|part)-([0-9a-f]{40})\.parquet")
-INDEX = re.compile(r"index-([0-9a-f]{40})\.parquet")
 CELL = re.compile(r"cell-([0-9a-f]{40})\.json")
 TEMPORARY = re.compile(r"\.[0-9a-f]{16}" + re.escape(SUFFIX))
 LOCK = ".lock"
@@ -40,9 +38,9 @@ class Entry:
     Attributes
     ----------
     path : Path
-    kind : {"graph", "scores", "selection", "index", "part", "cell", "leftover"}
-        Results of stages, what `d2 update` keeps of graphs, parts of a result that a run has still
-        to finish, cells of a comparison, and what a run that was killed left behind.
+    kind : {"graph", "scores", "selection", "part", "cell", "leftover"}
+        Results of stages, parts of a result that a run has still to finish, cells of a
+        comparison, and what a run that was killed left behind.
     key : str
         Beginning of the key, as far as the name has it; empty for what was left behind.
     size : int
@@ -102,8 +100,6 @@ def _entry(path: Path, status: os.stat_result, names: set[str]) -> Iterator[Entr
         kind: Any = found[1]
         rows, what = _describe(path)
         yield Entry(path, kind, found[2], size, used, rows, what)
-    elif found := INDEX.fullmatch(path.name):
-        yield Entry(path, "index", found[1], size, used)
     elif found := CELL.fullmatch(path.name):
         rows, what = _describe_cell(path)
         yield Entry(path, "cell", found[1], size, used, rows, what)
@@ -152,8 +148,6 @@ def damage_of(entry: Entry) -> str | None:
     if entry.kind == "leftover":
         return None
     with unused(entry.path):
-        if entry.kind == "index":
-            return index_damage(entry.path)
         if entry.kind == "cell":
             whole = read_cell(entry.path) is not None or not entry.path.exists()
             return None if whole else f"{entry.path}: is damaged"
@@ -220,8 +214,8 @@ def remove_entry(entry: Entry) -> bool:
 
 
 def _lock_of(entry: Entry) -> Path | None:
-    """Return the lock of an entry; cells have none, nor have indexes."""
-    if entry.kind in ("cell", "index"):
+    """Return the lock of an entry; cells have none."""
+    if entry.kind == "cell":
         return None
     return entry.path.with_name(entry.path.name.removesuffix(LOCK) + LOCK)
 

@@ -1,130 +1,102 @@
-"""What is kept of graphs in the cache folder, so that rows are added to them quickly.
+"""What an update needs of an approximate graph, as a column of its file.
 
-One Parquet file for each graph, with a row for each group that is searched in cells. Its metadata
-hold the graph's digest, and one of all values that is verified on every read: what is damaged, or
-of another graph, is not used.
+The bytes of cells, axes, centres and of a sample with its exact neighbours, spread over the rows:
+so they are sealed with the graph, travel with it, and no footer grows with them. They are stored as
+numbers of 4 bytes, which Parquet makes of smaller ones, too. A JSON header, after its length in 8
+bytes, says whose cells follow and how many numbers they are.
 """
 
-from pathlib import Path
+import json
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from blake3 import blake3
 from numpy.typing import NDArray
 
-from d2cli.errors import ResourceError
-from d2cli.files.damage import DAMAGE
+from d2cli.errors import ArtifactError
+from d2cli.files.artifacts import Artifact
 from d2cli.files.digests import canonical_json, parse_json
-from d2cli.files.publish import write_atomically
-from d2cli.files.tables import check_row_count
-from d2cli.files.unpacking import unpacking
+from d2cli.files.stages import INDEX, matrix
 from d2cli.stages.kept import KeptCells
 from d2cli.stages.lists import pack, unpack
 
-META, VERSION = b"d2_index", 1
-NUMBERS: dict[str, np.dtype[Any]] = {"effort": np.dtype(np.int32), "scale": np.dtype(np.float64)}
+VERSION = 1
 ARRAYS: dict[str, np.dtype[Any]] = {
-    "cells": np.dtype(np.int32),
-    "centers": np.dtype(np.float32),
-    "axes": np.dtype(np.float32),
-    "center": np.dtype(np.float64),
-    "sample": np.dtype(np.int32),
-    "neighbors": np.dtype(np.int32),
-    "distances": np.dtype(np.float32),
+    "cells": np.dtype("<u2"),  # d2cli.stages.partition.MOST_CELLS is below 2**16
+    "centers": np.dtype("<f4"),
+    "axes": np.dtype("<f4"),
+    "center": np.dtype("<f8"),
+    "sample": np.dtype("<i4"),
+    "neighbors": np.dtype("<i4"),
+    "distances": np.dtype("<f4"),
 }
-UNSOUND = (*DAMAGE, LookupError, AttributeError, ResourceError)  # what a damaged file may lead to
 
 
-def index_path(folder: Path, digest: str) -> Path:
-    """Return the file that holds what is kept of the graph with a digest."""
-    return folder / f"index-{digest[:40]}.parquet"
-
-
-def write_index(path: Path, digest: str, kept: dict[str, KeptCells]) -> None:
-    """Keep what belongs to a graph; a cache that cannot be written to is no obstacle.
+def index_column(kept: Mapping[str, KeptCells], n_rows: int) -> NDArray[np.int32] | None:
+    """Return what is kept of a graph as numbers, (n, w); None if that is nothing.
 
     Parameters
     ----------
-    path : Path
-    digest : str
-        Of the graph.
-    kept : dict of str to KeptCells
+    kept : mapping of str to KeptCells
         By group.
+    n_rows : int
+        n; the last numbers are filled up with zeros.
     """
-    names = sorted(kept)
-    rows = [_flat(kept[name]) for name in names]
-    columns: dict[str, pa.Array] = {"group": pa.array(names, pa.large_string())}
-    for name, kind in NUMBERS.items():
-        columns[name] = pa.array([row[name] for row in rows], pa.from_numpy_dtype(kind))
-    for name, kind in ARRAYS.items():
-        columns[name] = _lists([row[name] for row in rows], kind)
-    meta = {"version": VERSION, "graph": digest, "digest": _digest(digest, names, rows)}
-    table = pa.table(columns).replace_schema_metadata({META: canonical_json(meta).encode()})
-    try:
-        write_atomically(
-            path,
-            lambda file: pq.write_table(
-                table,
-                file,
-                compression="none",
-                use_dictionary=False,
-                write_statistics=False,
-                write_page_checksum=True,
-            ),
-            size=table.nbytes,
+    if not kept:
+        return None
+    heads, parts = [], []
+    for name in sorted(kept):
+        one, arrays = kept[name], _arrays(kept[name])
+        lengths = {field: len(values) for field, values in arrays.items()}
+        heads.append(
+            {"group": name, "effort": int(one.effort), "scale": float(one.scale), **lengths}
         )
-    except ResourceError:
-        return
+        parts += [values.astype(ARRAYS[field]).tobytes() for field, values in arrays.items()]
+    head = canonical_json({"version": VERSION, "groups": heads}).encode()
+    data = b"".join([len(head).to_bytes(8, "little"), head, *parts])
+    width = -(-len(data) // (4 * n_rows))
+    filled = data.ljust(4 * width * n_rows, b"\0")
+    return np.frombuffer(filled, "<i4").astype(np.int32).reshape(n_rows, width)
 
 
-def read_index(path: Path, digest: str) -> dict[str, KeptCells] | None:
-    """Return what was kept of the graph with a digest.
+def kept_of(graph: Artifact) -> dict[str, KeptCells]:
+    """Return what is kept of a graph, by group; empty if its file has no such column.
 
-    Returns
-    -------
-    dict of str to KeptCells, or None
-        None if the file is absent, damaged or of another graph.
+    Raises
+    ------
+    ArtifactError
+        If it makes no sense.
     """
-    if not path.is_file():
-        return None
+    if INDEX not in graph.table.column_names:
+        return {}
     try:
-        with pq.ParquetFile(path, page_checksum_verification=True) as file:
-            check_row_count(file.metadata)
-            _check_columns(file.schema_arrow)
-            _check_size(file.metadata, path.stat().st_size)
-            with unpacking(str(path), "read what is kept of a graph"):
-                table = file.read(use_threads=False)
-        meta = parse_json((table.schema.metadata or {})[META])
-        names = [str(name) for name in table["group"].to_pylist()]
-        rows = [_row(table, i) for i in range(len(names))]
-        if meta["version"] != VERSION or meta["graph"] != digest:
-            return None
-        if meta["digest"] != _digest(digest, names, rows):
-            return None
-        return {name: _shaped(row) for name, row in zip(names, rows, strict=True)}
-    except UNSOUND:
-        return None
+        return _read(matrix(graph.table, INDEX).astype("<i4").tobytes())
+    except (ValueError, LookupError, TypeError, AttributeError, OverflowError) as error:
+        raise ArtifactError(f"{graph.name}: is no graph of d2: its index: {error}") from error
 
 
-def index_damage(path: Path) -> str | None:
-    """Return what is wrong with a file in the cache folder, or None."""
-    try:
-        meta = parse_json((pq.read_metadata(path).metadata or {})[META])
-        whole = index_path(path.parent, meta["graph"]) == path
-        whole = whole and read_index(path, meta["graph"]) is not None
-    except UNSOUND:
-        whole = False
-    return None if whole or not path.exists() else f"{path}: is damaged"
+def _read(data: bytes) -> dict[str, KeptCells]:
+    start = 8 + int.from_bytes(data[:8], "little")
+    head = parse_json(data[8:start])
+    if head["version"] != VERSION:
+        raise ValueError(f"has version {json.dumps(head['version'])[:20]}")
+    found = {}
+    for one in head["groups"]:
+        arrays = {}
+        for field, kind in ARRAYS.items():
+            stop = start + int(one[field]) * kind.itemsize
+            if not start <= stop <= len(data):
+                raise ValueError(f"{field} ends beyond its bytes")
+            arrays[field] = np.frombuffer(data[start:stop], kind).astype(kind.newbyteorder("="))
+            start = stop
+        found[str(one["group"])] = _shaped(arrays, int(one["effort"]), float(one["scale"]))
+    return found
 
 
-def _flat(kept: KeptCells) -> dict[str, Any]:
+def _arrays(kept: KeptCells) -> dict[str, NDArray[Any]]:
     neighbors, distances = unpack(kept.exact)
     axes = np.empty(0, np.float32) if kept.axes is None else kept.axes
     return {
-        "effort": int(kept.effort),
-        "scale": float(kept.scale),
         "cells": kept.cells,
         "centers": kept.centers.ravel(),
         "axes": axes.ravel(),
@@ -135,76 +107,24 @@ def _flat(kept: KeptCells) -> dict[str, Any]:
     }
 
 
-def _shaped(row: dict[str, Any]) -> KeptCells:
-    """Undo `_flat`: the widths follow from each other.
+def _shaped(arrays: dict[str, NDArray[Any]], effort: int, scale: float) -> KeptCells:
+    """Undo `_arrays`: the widths follow from each other.
 
     Raises
     ------
     ValueError
         If they do not, or a number is out of range.
     """
-    dim, sample = len(row["center"]), row["sample"]
-    axes = row["axes"].reshape(dim, -1) if len(row["axes"]) else None
+    dim, sample = len(arrays["center"]), arrays["sample"]
+    axes = arrays["axes"].reshape(dim, -1) if len(arrays["axes"]) else None
     width = dim if axes is None else axes.shape[1]
-    lists = (row[name].reshape(len(sample), -1) for name in ("neighbors", "distances"))
-    centers, n = row["centers"].reshape(-1, width), len(row["cells"])
+    lists = (arrays[name].reshape(len(sample), -1) for name in ("neighbors", "distances"))
+    centers, n = arrays["centers"].reshape(-1, width), len(arrays["cells"])
     for name, least, end in (("cells", 0, len(centers)), ("sample", 0, n), ("neighbors", -1, n)):
-        if len(row[name]) and not (least <= row[name].min() and row[name].max() < end):
+        values = arrays[name]
+        if len(values) and not (least <= int(values.min()) and int(values.max()) < end):
             raise ValueError(f"{name} is out of range")
-    return KeptCells(
-        row["cells"],
-        centers,
-        axes,
-        row["center"],
-        float(row["scale"]),
-        int(row["effort"]),
-        sample,
-        pack(*lists),
-    )
-
-
-def _lists(arrays: list[NDArray[Any]], kind: np.dtype[Any]) -> pa.Array:
-    """Return arrays as lists of one column, without turning numbers into objects."""
-    offsets = np.concatenate([[0], np.cumsum([len(one) for one in arrays])]).astype(np.int64)
-    flat = np.concatenate([np.empty(0, kind), *arrays]).astype(kind)
-    return pa.LargeListArray.from_arrays(pa.array(offsets), pa.array(flat))
-
-
-def _check_columns(schema: pa.Schema) -> None:
-    """Raise ValueError if the columns are not those that `write_index` writes."""
-    expected: dict[str, pa.DataType] = {"group": pa.large_string()}
-    expected |= {name: pa.from_numpy_dtype(kind) for name, kind in NUMBERS.items()}
-    expected |= {name: pa.large_list(pa.from_numpy_dtype(kind)) for name, kind in ARRAYS.items()}
-    if schema.names != list(expected) or schema.types != list(expected.values()):
-        raise ValueError("its columns are others")
-
-
-def _check_size(metadata: pq.FileMetaData, size: int) -> None:
-    """Raise ValueError if columns hold more than a file of ``size`` bytes does as they are."""
-    for group in map(metadata.row_group, range(metadata.num_row_groups)):
-        for i in range(metadata.num_columns):
-            column = group.column(i)
-            if column.compression != "UNCOMPRESSED" or {*column.encodings} - {"PLAIN", "RLE"}:
-                raise ValueError("it is compressed")
-            if max(column.total_uncompressed_size, 4 * column.num_values) > size:
-                raise ValueError("it holds more than there is room for in the file")
-
-
-def _row(table: pa.Table, i: int) -> dict[str, Any]:
-    row: dict[str, Any] = {name: table[name][i].as_py() for name in NUMBERS}
-    for name in ARRAYS:
-        values = table[name][i].values
-        if values is None:
-            raise ValueError(f"{name} is missing")
-        row[name] = values.to_numpy(zero_copy_only=True)
-    return row
-
-
-def _digest(graph: str, names: list[str], rows: list[dict[str, Any]]) -> str:
-    state = blake3(canonical_json([VERSION, graph, names]).encode())
-    for row in rows:
-        state.update(canonical_json([row[name] for name in NUMBERS]).encode())
-        for name in ARRAYS:
-            state.update(f"{name}{len(row[name])}".encode())
-            state.update(np.ascontiguousarray(row[name]).data.cast("B") if len(row[name]) else b"")
-    return state.hexdigest()
+    if effort < 0 or not 0 < scale < np.inf:
+        raise ValueError("a number is out of range")
+    cells = arrays["cells"].astype(np.int32)
+    return KeptCells(cells, centers, axes, arrays["center"], scale, effort, sample, pack(*lists))

@@ -22,6 +22,7 @@ from d2cli.stages.selection import Selection
 from d2cli.stages.whitening import Whitening
 
 FUSED_PARAMETERS = ("fusion", "weights")  # of a graph of several embeddings
+INDEX = "index"  # the column of what `d2 update` needs, see d2cli.files.graph_index
 
 
 def lists(values: NDArray[Any]) -> pa.Array:
@@ -62,7 +63,12 @@ def table_of(columns: dict[str, pa.Array | NDArray[Any] | None]) -> pa.Table:
 # --- graph ----------------------------------------------------------------------------------------
 
 
-def graph_table(graph: KnnGraph, ids: pa.Array | None, within: pa.Array | None) -> pa.Table:
+def graph_table(
+    graph: KnnGraph,
+    ids: pa.Array | None,
+    within: pa.Array | None,
+    index: NDArray[np.int32] | None = None,
+) -> pa.Table:
     """Return the columns of a graph file."""
     return table_of(
         {
@@ -70,6 +76,7 @@ def graph_table(graph: KnnGraph, ids: pa.Array | None, within: pa.Array | None) 
             "within": within,
             "neighbors": lists(graph.neighbors),
             "distances": lists(graph.distances),
+            INDEX: None if index is None else lists(index),
         }
     )
 

@@ -1,18 +1,13 @@
 """``d2 graph``: vectors to a graph file."""
 
-import contextlib
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from d2cli.errors import InputError
-from d2cli.files import cache
 from d2cli.files.artifacts import Artifact, seal, stage_key, to_stream
-from d2cli.files.graph_index import index_path, write_index
+from d2cli.files.graph_index import index_column
 from d2cli.files.inputs import Embedding, FoundEmbedding
 from d2cli.files.modalities import FoundModalities, Fused, find_vectors, only_colref
 from d2cli.files.origins import origin_of, to_record
@@ -30,7 +25,7 @@ from d2cli.pipeline.partitioned import make_partitioned, partitions_for, room_fo
 from d2cli.pipeline.planning import DryRun, plan_of, settle, warn_about_memory
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_cached, run_stage
 from d2cli.stages.graph import build_graph
-from d2cli.stages.kept import KeptCells
+from d2cli.stages.kept import KeptCells, keep_into
 from d2cli.stages.vectors import as_searchable, width_of
 
 
@@ -41,21 +36,19 @@ def make_graph(
     key: str,
     *,
     spend: bool = False,
-    kept: dict[str, KeptCells] | None = None,
     engine: EngineParams = LOCAL,
     cache_dir: str | None = None,
 ) -> Artifact:
     """Check the vectors, build the graph, seal it; ``spend`` what nobody needs any more.
 
-    ``kept`` is filled with what an update of the graph of one embedding would use. A graph in
-    partitions is made by tasks of the ``engine``.
+    A graph in partitions is made by tasks of the ``engine``.
     """
     if isinstance(data, Fused):
         artifact = make_fused(run, data, params, key)
     elif params.partitions is not None:
         artifact = make_partitioned(run, data, params, key, engine, cache_dir)
     else:
-        artifact = _make_graph(run, data, params, key, spend=spend, kept=kept)
+        artifact = _make_graph(run, data, params, key, spend=spend)
     return replace(artifact, row_order=row_order(data.rows.source) if data.rows.source else None)
 
 
@@ -66,15 +59,9 @@ def _make_graph(
     key: str,
     *,
     spend: bool,
-    kept: dict[str, KeptCells] | None,
 ) -> Artifact:
     """Do as `make_graph` with one embedding."""
-    groups = data.within.groups if data.within else None
-
-    def keep(rows: NDArray[np.int64], cells: KeptCells) -> None:
-        if kept is not None:
-            kept[groups.names[groups.codes[rows[0]]] if groups else ""] = cells
-
+    groups, kept = data.within.groups if data.within else None, dict[str, KeptCells]()
     try:
         vectors, whitening = as_searchable(
             data.vectors,
@@ -93,7 +80,7 @@ def _make_graph(
             n_threads=run.n_threads,
             on_progress=run.on_progress,
             room=run.room,
-            keep=None if kept is None else keep,
+            keep=keep_into(kept, groups),
         )
         graph = replace(graph, whitening=whitening)
     except InputError as error:
@@ -101,22 +88,12 @@ def _make_graph(
     within = data.within.values if data.within else None
     return seal(
         "graph",
-        graph_table(graph, data.rows.ids, within),
+        graph_table(graph, data.rows.ids, within, index_column(kept, data.rows.n_rows)),
         key=key,
         parameters=graph_parameters(data, params),
         inputs=data.digests,
         results={**graph_results(graph), "dim": width_of(vectors)},
     )
-
-
-def keep_index(graph: Artifact, kept: dict[str, KeptCells], cache_dir: str | None) -> None:
-    """Put what was kept of a graph into the cache folder, if there can be one."""
-    folder = cache.cache_folder(cache_dir)
-    if not kept:
-        return
-    with contextlib.suppress(OSError, ValueError):
-        folder.mkdir(parents=True, exist_ok=True)
-        write_index(index_path(folder, graph.digest), graph.digest, kept)
 
 
 def graph_key(data: Embedding | Fused, params: GraphParams) -> str:
@@ -223,7 +200,7 @@ def run_graph(
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
     cache_dir : str, optional
-        Where is kept what `d2 update` uses; see `d2cli.files.cache.cache_folder`.
+        Where vectors go that do not fit into memory; see `d2cli.files.cache.cache_folder`.
     engine : EngineParams
         Where it is built, and in how many partitions, which the graph depends on.
 
@@ -235,7 +212,6 @@ def run_graph(
     params = settle_engine(run, found, params, engine, cache_dir)
     data = found.read(run.room, packed=params.metric == "hamming")
     key = graph_key(data, params)
-    kept: dict[str, KeptCells] = {}
     named = None
     if isinstance(found, FoundEmbedding):
         named = only_colref(run.sources, source, embedding)
@@ -246,12 +222,9 @@ def run_graph(
         "graph",
         key,
         place,
-        lambda: make_graph(
-            run, data, params, key, spend=True, kept=kept, engine=engine, cache_dir=cache_dir
-        ),
+        lambda: make_graph(run, data, params, key, spend=True, engine=engine, cache_dir=cache_dir),
         sources=recorded,
     )
-    keep_index(artifact, kept, cache_dir)
     warn_about_graph(run, artifact)
     if place is None:
         write_stdout(to_stream(artifact))

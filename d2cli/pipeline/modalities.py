@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact, seal
+from d2cli.files.graph_index import index_column
 from d2cli.files.inputs import Embedding, FoundEmbedding, read_vectors_of
 from d2cli.files.modalities import FoundModalities, Fused, find_modalities_of
 from d2cli.files.stages import graph_results, graph_table
@@ -57,7 +58,12 @@ def make_fused(run: Run, data: Fused, params: GraphParams, key: str) -> Artifact
         raise error.at(data.where) from None
     return seal(
         "graph",
-        graph_table(fused.graph, data.rows.ids, data.within.values if data.within else None),
+        graph_table(
+            fused.graph,
+            data.rows.ids,
+            data.within.values if data.within else None,
+            index_column(fused.kept, data.rows.n_rows),
+        ),
         key=key,
         parameters=graph_parameters(data, params),
         inputs=data.digests,

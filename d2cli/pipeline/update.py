@@ -7,14 +7,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.errors import InputError, ParameterError
-from d2cli.files import cache
 from d2cli.files.additions import joined_labels
 from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact, read_artifact, seal, stage_key, to_stream
 from d2cli.files.column import Header
 from d2cli.files.columns import group_labels
 from d2cli.files.digests import digest_array, digest_json, digest_labels
-from d2cli.files.graph_index import index_path, read_index
+from d2cli.files.graph_index import index_column
 from d2cli.files.graph_sources import Part, find_parts, searched_type
 from d2cli.files.inputs import Embedding, FoundEmbedding
 from d2cli.files.modalities import FoundModalities, Fused
@@ -37,14 +36,13 @@ from d2cli.files.stages import (
 from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.changes import REBUILD, Changes, find_added, origins_after, origins_before
 from d2cli.pipeline.forecast import FORCED, MISS, Forecast, standing_artifacts
-from d2cli.pipeline.graph import keep_index, warn_about_graph
+from d2cli.pipeline.graph import warn_about_graph
 from d2cli.pipeline.plan import Plan
 from d2cli.pipeline.planning import DryRun, follow, in_memory, within_limit
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage
 from d2cli.pipeline.update_fused import bandwidths_in, update_modalities
 from d2cli.pipeline.update_plan import plan_fused_update, plan_update
 from d2cli.pipeline.updated import update_vectors
-from d2cli.stages.kept import KeptCells
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,8 +62,6 @@ class Updating:
         The rows to add.
     origins : list of Origin
         The sources of the result.
-    kept : dict of str to KeptCells
-        What was kept of the graph.
     exactly : bool
         The graph built anew was asked for.
     """
@@ -77,7 +73,6 @@ class Updating:
     retired: NDArray[np.int64]
     found: FoundEmbedding | FoundModalities | None
     origins: list[Origin]
-    kept: dict[str, KeptCells]
     exactly: bool
 
     @property
@@ -169,10 +164,8 @@ class Updating:
         inputs = self.inputs(added)
         return stage_key("graph", STAGE_VERSIONS["graph"], self.recorded(), inputs)
 
-    def make(
-        self, run: Run, added: Embedding | Fused | None, kept: dict[str, KeptCells]
-    ) -> Artifact:
-        """Read the vectors, update the graph and seal it; ``kept`` is filled for the next."""
+    def make(self, run: Run, added: Embedding | Fused | None) -> Artifact:
+        """Read the vectors, update the graph and seal it."""
         ids, within = joined_labels(self.graph, self.survivors, added)
         groups = None if within is None else group_labels(within)
         common: Any = {"survivors": self.survivors, "params": self.params, "groups": groups}
@@ -182,17 +175,15 @@ class Updating:
                 run, self.graph, self.fused_parts, added=added, again=self.again, **common
             )
         else:
-            made = update_vectors(
-                run, self.graph, self.plain_parts, added=added, kept=self.kept, **common
-            )
-        kept |= made.kept
+            made = update_vectors(run, self.graph, self.plain_parts, added=added, **common)
+        index = index_column(made.kept, made.graph.n_samples)
         inputs = made.digests
         inputs |= {} if ids is None else {"id": digest_labels(ids)}
         inputs |= {} if within is None else {"within": digest_labels(within)}
         counts = {"added": self.n_added, "retired": len(self.retired), **made.types}
         return seal(
             "graph",
-            graph_table(made.graph, ids, within),
+            graph_table(made.graph, ids, within, index),
             key=self.key(added),
             parameters=self.recorded(),
             inputs={**inputs, **self.inputs(added)},
@@ -219,7 +210,7 @@ def run_update(
     output : str
         Parquet file, or "-" for an Arrow stream on standard output.
     cache_dir : str, optional
-        Where is kept what makes updates fast; see `d2cli.files.cache.cache_folder`.
+        Where vectors go that do not fit into memory; see `d2cli.files.cache.cache_folder`.
 
     Returns
     -------
@@ -236,23 +227,15 @@ def run_update(
     """
     updating, place = _find(run, graph_ref, changes, output)
     follow(run, updating.plan(run), cache_dir)
-    kept: dict[str, KeptCells] = {}
-
-    def make() -> Artifact:
-        if updating.in_cells:
-            updating.kept.update(_read_kept(run, updating.graph, cache_dir))
-        return updating.make(run, added, kept)
-
     added = updating.read_added(run)
     artifact = run_stage(
         run,
         "graph",
         updating.key(added),
         place,
-        make,
+        lambda: updating.make(run, added),
         sources=to_record(updating.origins, place),
     )
-    keep_index(artifact, kept, cache_dir)
     warn_about_graph(run, artifact)
     if place is None:
         write_stdout(to_stream(artifact))
@@ -311,14 +294,4 @@ def _find(run: Run, graph_ref: str, changes: Changes, output: str) -> tuple[Upda
         found, origin = find_added(run, graph, changes, recorded, survivors)
         after.append(origin)
     place, exactly = checked_place(run, output, graph_ref), changes.backend == "exact"
-    return Updating(graph, params, parts, survivors, retired, found, after, {}, exactly), place
-
-
-def _read_kept(run: Run, graph: Artifact, cache_dir: str | None) -> dict[str, KeptCells]:
-    """Return what was kept of a graph; say so if it has to be made again."""
-    path = index_path(cache.cache_folder(cache_dir), graph.digest)
-    kept = read_index(path, graph.digest)
-    if kept is None:
-        why = f"{path} is damaged" if path.exists() else "its cells are not in the cache"
-        run.note(f"note: {graph.name}: {why}; they are made again, which takes longer")
-    return kept or {}
+    return Updating(graph, params, parts, survivors, retired, found, after, exactly), place

@@ -7,6 +7,7 @@ from numpy.typing import NDArray
 
 from d2cli.errors import ArtifactError, InputError
 from d2cli.files.artifacts import Artifact
+from d2cli.files.graph_index import kept_of
 from d2cli.files.modalities import Fused
 from d2cli.files.modality_sources import FusedPart, join_modalities, shares_in
 from d2cli.files.stages import fusion_of, graph_of
@@ -88,8 +89,11 @@ def update_modalities(
             run.note(f"note: {graph.name} {why}, so all rows are searched again")
             fused = fuse(modalities, fusion, params, **how)
         else:
-            fused = update_fused(old, modalities, survivors, fusion, params, bandwidths, **how)
+            kept = kept_of(graph)
+            fused = update_fused(
+                old, modalities, survivors, fusion, params, bandwidths, kept=kept, **how
+            )
     except InputError as error:
         raise together(error, graph, added.where if added else None) from None
     results = fused_results(fused, modalities, joined.lacking)
-    return Updated(fused.graph, joined.digests, results, types)
+    return Updated(fused.graph, joined.digests, results, types, fused.kept)

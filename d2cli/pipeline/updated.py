@@ -1,6 +1,5 @@
 """A graph of one embedding, updated: from files to what is sealed."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -10,6 +9,7 @@ from numpy.typing import NDArray
 from d2cli.errors import InputError
 from d2cli.files.additions import other_width
 from d2cli.files.artifacts import Artifact
+from d2cli.files.graph_index import kept_of
 from d2cli.files.graph_sources import Part, join_vectors, refuse_wider
 from d2cli.files.inputs import Embedding
 from d2cli.files.stages import graph_of, graph_results, stored_width
@@ -54,7 +54,6 @@ def update_vectors(
     params: GraphParams,
     added: Embedding | None,
     groups: Groups | None,
-    kept: Mapping[str, KeptCells],
 ) -> Updated:
     """Read the vectors of a graph and update it.
 
@@ -69,8 +68,6 @@ def update_vectors(
     added : Embedding or None
     groups : Groups or None
         Of the survivors, then of the added rows.
-    kept : mapping of str to KeptCells
-        What was kept of the graph.
 
     Raises
     ------
@@ -98,6 +95,9 @@ def update_vectors(
             run.note(f"note: {graph.name} is approximate, so all rows are searched again")
             made = build_graph(vectors, params, **how)
         else:
+            kept = kept_of(graph)
+            if old.backend != "exact" and not kept:  # of before they were kept
+                run.note(f"note: {graph.name} has no cells; they are made, which takes longer")
             updated = update_graph(old, vectors, survivors, params, kept=kept, **how)
             made, found = updated.graph, updated.kept
     except InputError as error:

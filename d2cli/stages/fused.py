@@ -1,7 +1,7 @@
 """One graph of several modalities, by any of the ways that `d2cli.stages.fusion` defines."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from d2cli.errors import ParameterError
@@ -12,6 +12,7 @@ from d2cli.stages.fused_graphs import build_graphs, unite
 from d2cli.stages.fusion import Modalities, concatenate, require_complete, unit_rows
 from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import Groups
+from d2cli.stages.kept import KeptCells, keep_into
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import Recall
 from d2cli.stages.vectors import Vectors, as_vectors
@@ -32,12 +33,15 @@ class FusedGraph:
         Of each modality's own graph, where there is one.
     candidates : int
         k' of each modality for a row ("distance" only); 0 if all was searched exactly.
+    kept : dict of str to KeptCells
+        What an update needs, by group; of "graphs" by modality and group, see `prefix_of`.
     """
 
     graph: KnnGraph
     bandwidths: dict[str, float]
     recalls: dict[str, Recall]
     candidates: int = 0
+    kept: dict[str, KeptCells] = field(default_factory=dict)
 
 
 def metric_for(params: GraphParams, fusion: Fusion) -> GraphParams:
@@ -99,10 +103,12 @@ def fuse(
         If a row lacks a modality and ``fusion`` is "concat".
     """
     how: Any = {"groups": groups, "n_threads": n_threads, "on_progress": on_progress}
+    kept: dict[str, KeptCells] = {}
     if fusion == "graphs":
-        graphs = build_graphs(modalities, params, **how)
+        graphs = build_graphs(modalities, params, kept=kept, **how)
         graph, bandwidths = unite(modalities, graphs, groups)
-        return FusedGraph(graph, bandwidths, {name: one.recall for name, one in graphs.items()})
+        recalls = {name: one.recall for name, one in graphs.items()}
+        return FusedGraph(graph, bandwidths, recalls, kept=kept)
     if fusion == "concat":
         require_complete(modalities)
     if bandwidths is None:
@@ -112,8 +118,9 @@ def fuse(
         return FusedGraph(graph, dict(bandwidths), recalls, candidates)
     joined = as_vectors(concatenate(modalities, bandwidths), "l2", room=modalities.room)
     by_l2 = replace(params, metric="l2")
-    graph = build_graph(joined, by_l2, room=modalities.room, **how)
-    return FusedGraph(graph, dict(bandwidths), {})
+    keep = keep_into(kept, groups)
+    graph = build_graph(joined, by_l2, room=modalities.room, keep=keep, **how)
+    return FusedGraph(graph, dict(bandwidths), {}, kept=kept)
 
 
 def side_by_side(

@@ -15,6 +15,7 @@ from d2cli.params import GraphParams
 from d2cli.stages.fusion import Modalities, Modality
 from d2cli.stages.graph import KnnGraph, build_graph
 from d2cli.stages.groups import Groups
+from d2cli.stages.kept import KeptCells, keep_into
 from d2cli.stages.kernel import median_distance
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import Recall
@@ -25,19 +26,23 @@ def build_graphs(
     params: GraphParams,
     *,
     groups: Groups | None = None,
+    kept: dict[str, KeptCells] | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
 ) -> dict[str, KnnGraph]:
     """Find the k nearest neighbours by each modality, by name, among the rows that have it.
 
     Rows are those of all modalities: one that lacks a modality has no neighbours in its graph.
+    ``kept`` is filled with what an update needs.
     """
     n, graphs = modalities.n_samples, {}
     for one in modalities.each:
+        own = groups_of(one, groups)
         graph = build_graph(
             one.vectors,
             params,
-            groups=groups_of(one, groups),
+            groups=own,
+            keep=None if kept is None else keep_into(kept, own, prefix_of(one)),
             n_threads=n_threads,
             on_progress=on_progress,
             room=modalities.room,
@@ -46,11 +51,21 @@ def build_graphs(
     return graphs
 
 
+def prefix_of(one: Modality) -> str:
+    """Return what stands before the group in the names of what is kept of a modality."""
+    return f"{len(one.name)}:{one.name}:"
+
+
 def groups_of(one: Modality, groups: Groups | None) -> Groups | None:
     """Return the groups of the rows that have a modality."""
-    if groups is None or one.rows is None:
-        return groups
-    kept, codes = np.unique(groups.codes[one.rows], return_inverse=True)
+    return groups if one.rows is None else groups_among(groups, one.rows)
+
+
+def groups_among(groups: Groups | None, rows: NDArray[np.int64]) -> Groups | None:
+    """Return the groups of some rows."""
+    if groups is None:
+        return None
+    kept, codes = np.unique(groups.codes[rows], return_inverse=True)
     names = tuple(groups.names[code] for code in kept)
     return Groups(codes.reshape(-1).astype(np.int32), names)
 

@@ -15,11 +15,11 @@ from d2cli.params import Fusion, GraphParams
 from d2cli.stages.fused import FusedGraph
 from d2cli.stages.fused_distance import build_distance_graph
 from d2cli.stages.fused_exact import FusedSpace
-from d2cli.stages.fused_graphs import groups_of, of_all_rows, unite
+from d2cli.stages.fused_graphs import groups_among, groups_of, of_all_rows, prefix_of, unite
 from d2cli.stages.fusion import Modalities, Modality, concatenate, require_complete
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.groups import Groups
-from d2cli.stages.kept import Twins, marked
+from d2cli.stages.kept import KeptCells, Twins, marked
 from d2cli.stages.lists import Packed, merge, spread, to_positions, to_rows, unpack
 from d2cli.stages.parallel import Progress, no_progress
 from d2cli.stages.recall import SAMPLE_SIZE, Recall, share_found
@@ -37,6 +37,7 @@ def update_fused(
     bandwidths: Mapping[str, float],
     *,
     groups: Groups | None = None,
+    kept: Mapping[str, KeptCells] | None = None,
     n_threads: int = 1,
     on_progress: Progress = no_progress,
 ) -> FusedGraph:
@@ -58,6 +59,9 @@ def update_fused(
         See `d2cli.stages.fused.fuse`.
     bandwidths : mapping of str to float
         That the graph was made with.
+    kept : mapping of str to KeptCells, optional
+        What was kept of the graph. By "graphs" it is used where no rows go: of those that went, it
+        is not known any more which modalities they had.
     n_threads, on_progress
         The result does not depend on them.
 
@@ -76,12 +80,12 @@ def update_fused(
     if fusion == "distance":
         return _update_distance(graph, modalities, survivors, params, bandwidths, groups, **how)
     if fusion == "graphs":
-        return _update_graphs(graph, modalities, survivors, params, groups, **how)
+        return _update_graphs(graph, modalities, survivors, params, groups, kept or {}, **how)
     require_complete(modalities)
     joined = as_vectors(concatenate(modalities, bandwidths), "l2", room=modalities.room)
     by_l2 = replace(params, metric="l2")
-    updated = update_graph(graph, joined, survivors, by_l2, groups=groups, **how)
-    return FusedGraph(updated.graph, dict(bandwidths), {})
+    updated = update_graph(graph, joined, survivors, by_l2, groups=groups, kept=kept, **how)
+    return FusedGraph(updated.graph, dict(bandwidths), {}, kept=updated.kept)
 
 
 def _update_distance(
@@ -188,26 +192,35 @@ def _update_graphs(
     survivors: NDArray[np.int64],
     params: GraphParams,
     groups: Groups | None,
+    kept: Mapping[str, KeptCells],
     **how: Any,  # noqa: ANN401
 ) -> FusedGraph:
     n, n_old, graphs = modalities.n_samples, len(survivors), {}
+    keeping: dict[str, KeptCells] = {}
+    usable = kept if n_old == graph.n_samples else {}
     packed, asking = carry_over(graph, survivors, n, graph.n_neighbors)
     listed = unpack(packed[:n_old])[0]
     for one in modalities.each:
         old, rows = _lists_of(one, listed, graph, params.n_neighbors, modalities)
+        old = replace(old, groups=groups_among(groups, rows))
+        start = prefix_of(one)
+        known = {name[len(start) :]: usable[name] for name in usable if name.startswith(start)}
         updated = update_graph(
             old,
             one.vectors,
             np.arange(len(rows), dtype=np.int64),
             params,
             groups=groups_of(one, groups),
+            kept=known,
             lacking=asking[rows],
             room=modalities.room,
             **how,
         )
         graphs[one.name] = of_all_rows(updated.graph, one, n, groups)
+        keeping |= {start + name: cells for name, cells in updated.kept.items()}
     united, bandwidths = unite(modalities, graphs, groups)
-    return FusedGraph(united, bandwidths, {name: own.recall for name, own in graphs.items()})
+    recalls = {name: own.recall for name, own in graphs.items()}
+    return FusedGraph(united, bandwidths, recalls, kept=keeping)
 
 
 def _lists_of(

@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from d2cli.params import GraphParams
 from d2cli.stages.adoption import adopt
 from d2cli.stages.exact import ExactIndex
+from d2cli.stages.groups import Groups
 from d2cli.stages.lists import Packed, merge, spread, take_out
 from d2cli.stages.partition import (
     Layout,
@@ -94,6 +95,10 @@ class KeptCells:
     sample: NDArray[np.int32]
     exact: Packed
 
+    def fits(self, k: int, dim: int) -> bool:
+        """Return whether this is of lists of k neighbours, and of vectors of a width."""
+        return self.exact.shape[1] == k and len(self.center) == dim
+
     def space(self, vectors: Vectors, places: NDArray[np.int64], room: Room) -> SearchSpace:
         """Return the search space of some rows, in the coordinates of the cells."""
         return SearchSpace(vectors, places, self.center, self.scale, room)
@@ -156,6 +161,15 @@ class KeptCells:
 
 
 Keep = Callable[[NDArray[np.int64], KeptCells], None]  # of the rows of a group
+
+
+def keep_into(kept: dict[str, KeptCells], groups: Groups | None, prefix: str = "") -> Keep:
+    """Return what puts cells into a dict by the name of the group, after a prefix."""
+
+    def keep(rows: NDArray[np.int64], cells: KeptCells) -> None:
+        kept[prefix + (groups.names[groups.codes[rows[0]]] if groups else "")] = cells
+
+    return keep
 
 
 def keep_cells(

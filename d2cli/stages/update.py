@@ -140,7 +140,7 @@ def update_graph(
         part = _Part(vectors, rows, params, how, exactly)
         known = (kept or {}).get(name)
         before = None
-        if known is not None and not part.exactly:
+        if known is not None and not part.exactly and known.fits(k, int(vectors.shape[1])):
             before = _of_group(graph, survivors, rows[rows < n_old], name, known)
         part.update(to_positions(packed[rows], rows), asking[rows], n_old, before)
         packed[rows] = to_rows(part.lists, rows)
@@ -348,6 +348,8 @@ def _of_group(
     """Take the rows that go out of what was kept of a group; None if it is of other rows."""
     before = np.arange(graph.n_samples)
     if graph.groups is not None:
+        if name not in graph.groups.names:
+            return None
         before = np.flatnonzero(graph.groups.codes == graph.groups.names.index(name))
     if len(before) != len(kept.cells) or not len(kept.sample):
         return None
