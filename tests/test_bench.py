@@ -5,6 +5,7 @@ import json
 import numpy as np
 import pytest
 from bench import cluster_cost
+from bench.cluster_runs import RATE, random_graph
 from bench.data import Source, generate
 from bench.tables import Entry, Table, document, ratio_text
 from bench.timing import interleave, medians
@@ -136,13 +137,13 @@ class Boxed(InProcess):
 @pytest.mark.parametrize("n_parts", [2, 5])
 def test_the_model_of_a_cluster_predicts_what_moves(n_parts):
     n = 3000
-    artifact = cluster_cost.random_graph(n)
+    artifact = random_graph(n)
     graph = graph_of(artifact)
     steps = Steps("")
     difficulty = orient(np.random.default_rng(0).random(n), "high", shift=ScoreParams().shift)
     parts = even_parts(n, n_parts)
     forward = Forward(parts, Counting(Boxed(), steps, moves=True))
-    params = ScoreParams(rate=cluster_cost.RATE, prune_hardest=0.0)
+    params = ScoreParams(rate=RATE, prune_hardest=0.0)
     scores = score_rows(graph, difficulty, params, forward=forward)
     moved = {f"score, {way}": steps.total(f"bytes_{way}") for way in ("sent", "received")}
 
@@ -150,7 +151,7 @@ def test_the_model_of_a_cluster_predicts_what_moves(n_parts):
     counting = Counting(Boxed(), steps, moves=True)
     found = cluster_cost.constants_of(graph, scores, n_parts)
     rounds = Rounds.of(divide(graph.adjacency, n_parts), counting)
-    select_coreset(graph, scores, SelectParams(rate=cluster_cost.RATE), rounds=rounds)
+    select_coreset(graph, scores, SelectParams(rate=RATE), rounds=rounds)
     moved |= {f"select, {way}": steps.total(f"bytes_{way}") for way in ("sent", "received")}
 
     model = cluster_cost.predict(found, n, n_parts)

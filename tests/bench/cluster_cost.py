@@ -9,161 +9,26 @@ says of sizes that are not run.
 import argparse
 import json
 import math
-import subprocess
-import sys
-import threading
-import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 
-from d2cli.files.artifacts import Artifact, read_artifact, seal, write_artifact
-from d2cli.files.stages import graph_of, graph_table, scores_of
+from d2cli.files.artifacts import read_artifact
+from d2cli.files.stages import graph_of, scores_of
 from d2cli.params import SelectParams
+from d2cli.quantities import size_text
 from d2cli.stages.division import divide, edges_across
 from d2cli.stages.executor import InProcess
 from d2cli.stages.graph import KnnGraph
 from d2cli.stages.parts import even_parts
-from d2cli.stages.recall import Recall
 from d2cli.stages.rounds import Rounds
 from d2cli.stages.score import Scores
 from d2cli.stages.selection import select_coreset
 
-RATE, K, DIM = 0.5, 10, 32
-SCORE = ("--harder", "high", "--rate", str(RATE), "--prune-hardest", "0")
+from .cluster_runs import RATE, SCORE, K, d2, make, manifold
+
 PAPER = (12_800_000, 1_280_000_000, 12_800_000_000)
-
-
-# --- what is run ----------------------------------------------------------------------------------
-
-
-def make(folder: Path, n: int, kind: str) -> Path:
-    """Make a graph of n rows in random order and its scores, unless they are there."""
-    home = folder / f"{kind}-{n}"
-    home.mkdir(parents=True, exist_ok=True)
-    if not (home / "graph.parquet").exists():
-        rng = np.random.default_rng(11)
-        np.save(home / "el2n.npy", rng.random(n))
-        if kind == "random":
-            write_artifact(home / "graph.parquet", random_graph(n))
-        else:
-            np.save(home / "vectors.npy", manifold(n))
-            line = ("graph", "vectors.npy", "-k", K, "--backend", "cells", "-o", "graph.parquet")
-            d2(home, *line, "--cache-dir", home)
-    if not (home / "scores.parquet").exists():
-        line = ("score", "graph.parquet", "--difficulty", "el2n.npy", *SCORE)
-        d2(home, *line, "-o", "scores.parquet")
-    return home
-
-
-def manifold(n: int) -> np.ndarray:
-    """Return points of a bent sheet of six dimensions in 32, with noise; one connected whole."""
-    rng = np.random.default_rng(11)
-    inward, outward = rng.normal(size=(6, 64)), rng.normal(size=(64, DIM)) / 8
-    points = np.empty((n, DIM), dtype=np.float32)
-    for start in range(0, n, 1 << 16):
-        some = rng.normal(size=(min(1 << 16, n - start), 6))
-        noise = 0.15 * rng.normal(size=(len(some), DIM))
-        points[start : start + len(some)] = np.tanh(some @ inward / 2) @ outward + noise
-    return points
-
-
-def random_graph(n: int) -> Artifact:
-    """Return a graph whose neighbours are drawn at random: no division has few edges across."""
-    rng = np.random.default_rng(3)
-    neighbors = (np.arange(n)[:, None] + rng.integers(1, n // K, (n, K)).cumsum(1)) % n
-    ends = np.sort(np.stack([neighbors, np.broadcast_to(np.arange(n)[:, None], (n, K))]), axis=0)
-    distances = (1 + (ends[0] * 31 + ends[1] * 17) % 9973 / 9973).astype(np.float32)
-    order = np.argsort(distances, axis=1, kind="stable")
-    graph = KnnGraph(
-        np.take_along_axis(neighbors, order, 1).astype(np.int32),
-        np.take_along_axis(distances, order, 1),
-        None,
-        "exact",
-        Recall(value=1.0, sample_size=0, target=0.0),
-    )
-    return seal(
-        "graph",
-        graph_table(graph, None, None),
-        key="0" * 64,
-        parameters={"n_neighbors": K, "metric": "l2", "seed": 0, "backend": "exact"},
-        inputs={"vectors": "0" * 64},
-        results={
-            "backend": "exact",
-            "recall": vars(graph.recall),
-            "ef_search": None,
-            "probes": None,
-            "duplicates": 0,
-            "dim": DIM,
-        },
-    )
-
-
-@dataclass(frozen=True)
-class Run:
-    """A command that was run: its output, and peak memory of its own of any worker, in bytes."""
-
-    output: str
-    worker: int
-    seconds: float
-
-
-def d2(folder: Path, *arguments: object) -> Run:
-    """Run ``d2`` in a folder, and watch the workers that Ray starts for it."""
-    line = [sys.executable, "-m", "d2cli", *map(str, arguments)]
-    start = time.perf_counter()
-    child = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, text=True)
-    peak, ended = [0], threading.Event()
-
-    def watch() -> None:
-        while not ended.wait(0.02):
-            peak[0] = max([peak[0], *map(own_memory, workers_of(child.pid))])
-
-    watcher = threading.Thread(target=watch)
-    watcher.start()
-    output, _ = child.communicate()
-    ended.set()
-    watcher.join()
-    if child.returncode:
-        raise SystemExit(f"{' '.join(line)}: exit {child.returncode}")
-    return Run(output, peak[0], time.perf_counter() - start)
-
-
-def workers_of(pid: int) -> list[int]:
-    """Return the processes below one that run tasks of Ray."""
-    parents = {}
-    for name in (path.name for path in Path("/proc").glob("[0-9]*")):
-        try:
-            fields = Path(f"/proc/{name}/stat").read_text(errors="replace").rpartition(")")[2]
-            parents[int(name)] = int(fields.split()[1])
-        except OSError:
-            continue
-    found = []
-    for one in parents:
-        above = one
-        while above in parents and above != pid:
-            above = parents[above]
-        if above == pid and one != pid and is_worker(one):
-            found.append(one)
-    return found
-
-
-def is_worker(pid: int) -> bool:
-    """Return whether a process is called as Ray calls its workers."""
-    try:
-        return Path(f"/proc/{pid}/cmdline").read_bytes().startswith(b"ray::")
-    except OSError:
-        return False
-
-
-def own_memory(pid: int) -> int:
-    """Return the memory of a process but for what it shares, in bytes."""
-    try:
-        status = Path(f"/proc/{pid}/status").read_text(errors="replace")
-        return int(status.partition("RssAnon:")[2].split()[0]) * 1024
-    except (OSError, IndexError):
-        return 0
 
 
 # --- the model ------------------------------------------------------------------------------------
@@ -261,20 +126,21 @@ def predict(c: Constants, n: int, n_parts: int) -> dict[str, float]:
     """Return bytes, memory a worker (without what it shares) and rounds of both stages."""
     picks = n - round(RATE * n)
     part, seen = n / n_parts, (1 + c.beside) * n / n_parts
+    handed = (32 + 12 * c.edges + 20 * c.beside + 4 * c.across) * n  # to the tasks, once
     return {
         "score, sent": (8 + 8 * c.edges + 9 * (1 + c.around)) * n,
         "score, received": 8 * n,
         "score, kept": 8 * n,
-        "select, sent": (32 + 12 * c.edges + 20 * c.beside + 4 * c.across) * n
-        + (13 + 9 * c.beside) * n
-        + 13 * c.news * n,
+        "select, sent": handed + (13 + 9 * c.beside + 13 * c.news) * n,
         "select, received": 12 * (picks + c.changed * n),
         "select, kept": 16 * picks,
         "select, rounds": c.rounds,
-        "select, memory a worker": 17 * seen + 50 * part,
-        "select, object store": (32 + 12 * c.edges + 20 * c.beside + 4 * c.across) * n
-        + 2 * (13 * n + 9 * c.beside * n),
-        "both, memory of the driver": (12 * K + 8 * c.edges + 80) * n,
+        "select, memory a worker": 13 * seen + (14 + 32 * (1 - RATE)) * part,
+        "select, memory of the driver": (8 * K + 8 * c.edges) * n  # as stored, and undirected
+        + (4 + 32 / n_parts) * c.edges * n  # the other ends' distances; a part being cut
+        + handed  # what it has put into the object store, which it maps
+        + 100 * n,  # scores, orders, values and states
+        "select, object store": handed + 2 * (13 + 9 * c.beside) * n,
     }
 
 
@@ -296,15 +162,16 @@ def measure(home: Path, n_parts: int) -> tuple[dict[str, float], str]:
     )
     found |= figures("select", stage)
     idle = d2(make_idle(home), "score", "g.parquet", "--difficulty", "d.npy", *SCORE, *ray[:2],
-              "-o", "s.parquet", "--force")  # fmt: skip
+              "-o", "s.parquet", "--force", "--json")  # fmt: skip
+    before = json.loads(idle.output)["stages"][0]["peak_memory_bytes"]
     found |= {
         "select, rounds": stage["rounds"],
         "select, memory a worker": parted.worker - idle.worker,
+        "select, memory of the driver": stage["peak_memory_bytes"] - before,
     }
     steps = {step["step"]: step["seconds"] for step in stage["steps"]}
     text = (
-        f"score {one.seconds:.1f} s whole, {many.seconds:.1f} s as tasks; "
-        f"select {whole.seconds:.1f} s whole, {parted.seconds:.1f} s as tasks "
+        f"score {one} whole, {many} as tasks; select {whole} whole, {parted} as tasks "
         f"(stage {alone['seconds']:.1f} and {stage['seconds']:.1f} s: "
         + ", ".join(f"{name} {seconds:.1f}" for name, seconds in steps.items())
         + f"); {100 * stage['edges_across']:.1f} % of edges across; "
@@ -343,6 +210,9 @@ def main() -> None:
     parser.add_argument("--sizes", default="100000,300000", help="that constants are taken from")
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--graph", choices=("manifold", "random"), default="manifold")
+    parser.add_argument("--dim", type=int, default=768, help="of vectors, for --paper")
+    parser.add_argument("--searched", type=int, default=2, help="partitions a row, for --paper")
+    parser.add_argument("--part-rows", type=int, default=1_000_000, help="of a part, for --paper")
     parser.add_argument("--paper", action="store_true", help="print the model for large sizes")
     given = parser.parse_args()
     small, large = map(int, given.sizes.split(","))
@@ -354,7 +224,7 @@ def main() -> None:
     for name in vars(found[0]):
         print(f"| {name} | {getattr(found[0], name):.4g} | {getattr(found[1], name):.4g} |")
     if given.paper:
-        paper(found[1], large // given.partitions)
+        paper(*found, given)
         return
     model = predict(extrapolate(*found, (small, large), given.rows), given.rows, given.partitions)
     measured, text = measure(make(given.folder, given.rows, given.graph), given.partitions)
@@ -366,14 +236,35 @@ def main() -> None:
         raise SystemExit(1)
 
 
-def paper(c: Constants, rows_a_part: int) -> None:
-    """Print the model with the constants as they are, on parts of a size."""
-    sizes = [(n, math.ceil(n / rows_a_part)) for n in PAPER]
-    models = [predict(c, n, n_parts) for n, n_parts in sizes]
-    head = " | ".join(f"{n:,} rows, {n_parts:,} parts" for n, n_parts in sizes)
-    print(f"\n| | {head} |\n|---|" + "--:|" * len(sizes))
-    for name in models[0]:
-        print(f"| {name} | " + " | ".join(f"{model[name]:.3g}" for model in models) + " |")
+def paper(small: Constants, large: Constants, given: argparse.Namespace) -> None:
+    """Print the model with constants as they are, but for rounds, on parts of a size."""
+    sizes = tuple(map(int, given.sizes.split(",")))
+    columns = []
+    for n in PAPER:
+        n_parts = math.ceil(n / given.part_rows)
+        rounds = extrapolate(small, large, sizes, n).rounds
+        about = {"partitions": n_parts, **predict_graph(n, n_parts, given)}
+        columns.append({**about, **predict(replace(large, rounds=rounds), n, n_parts)})
+    print(f"\n| | {' | '.join(f'{n:,} rows' for n in PAPER)} |\n|---|" + "--:|" * len(PAPER))
+    for name in columns[0]:
+        bare = name.endswith(("rounds", "partitions"))
+        texts = (f"{c[name]:,.0f}" if bare else size_text(c[name]) for c in columns)
+        print(f"| {name} | {' | '.join(texts)} |")
+
+
+def predict_graph(n: int, n_parts: int, given: argparse.Namespace) -> dict[str, float]:
+    """Return what a graph in partitions moves: rows go to the partitions of near centroids.
+
+    A row is stored in one partition, as float32, and searched in several; each of these returns k
+    neighbours, of 4 bytes for the distance and 8 for the row.
+    """
+    rows = 4 * given.dim * n
+    return {
+        "graph, partition files": rows,
+        "graph, sent": rows * given.searched,
+        "graph, received": K * (4 + 8) * given.searched * n,
+        "graph, memory a worker": rows / n_parts * 2,  # a partition, and the rows that ask
+    }
 
 
 if __name__ == "__main__":
