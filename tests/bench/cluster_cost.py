@@ -21,6 +21,7 @@ from d2cli.quantities import size_text
 from d2cli.stages.division import divide, edges_across
 from d2cli.stages.executor import InProcess
 from d2cli.stages.graph import KnnGraph
+from d2cli.stages.messages import EDGES_AT_ONCE
 from d2cli.stages.parts import even_parts
 from d2cli.stages.rounds import Rounds
 from d2cli.stages.score import Scores
@@ -131,6 +132,7 @@ def predict(c: Constants, n: int, n_parts: int) -> dict[str, float]:
         "score, sent": (8 + 8 * c.edges + 9 * (1 + c.around)) * n,
         "score, received": 8 * n,
         "score, kept": 8 * n,
+        "score, memory a worker": 8 * part + 8 * min(EDGES_AT_ONCE, c.edges * part),
         "select, sent": handed + (13 + 9 * c.beside + 13 * c.news) * n,
         "select, received": 12 * (picks + c.changed * n),
         "select, kept": 16 * picks,
@@ -165,6 +167,7 @@ def measure(home: Path, n_parts: int) -> tuple[dict[str, float], str]:
               "-o", "s.parquet", "--force", "--json")  # fmt: skip
     before = json.loads(idle.output)["stages"][0]["peak_memory_bytes"]
     found |= {
+        "score, memory a worker": many.worker - idle.worker,
         "select, rounds": stage["rounds"],
         "select, memory a worker": parted.worker - idle.worker,
         "select, memory of the driver": stage["peak_memory_bytes"] - before,
