@@ -132,7 +132,8 @@ def predict(c: Constants, n: int, n_parts: int) -> dict[str, float]:
         "score, sent": (8 + 8 * c.edges + 9 * (1 + c.around)) * n,
         "score, received": 8 * n,
         "score, kept": 8 * n,
-        "score, memory a worker": 8 * part + 8 * min(EDGES_AT_ONCE, c.edges * part),
+        # The sums, and the weights of a piece and of the one before.
+        "score, memory a worker": 8 * part + 16 * min(EDGES_AT_ONCE, c.edges * part),
         "select, sent": handed + (13 + 9 * c.beside + 13 * c.news) * n,
         "select, received": 12 * (picks + c.changed * n),
         "select, kept": 16 * picks,
