@@ -21,8 +21,8 @@ import test_remote
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.pipeline.cluster import RayExecutor, on_cluster
+from d2cli.stages.advance import advance
 from d2cli.stages.forward import sum_received
-from d2cli.stages.rounds import advance
 
 s3_server, s3 = test_remote.s3_server, test_remote.s3  # the double, and what leads to it
 
