@@ -7,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from ray_cluster import cluster as cluster
 
 SAMPLE_DATA = Path(__file__).parent.parent / "sample_data"
 

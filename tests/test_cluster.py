@@ -8,8 +8,6 @@ import subprocess
 import sys
 import threading
 import time
-import warnings
-from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType
 
@@ -17,6 +15,7 @@ import numpy as np
 import pyarrow.fs as pafs
 import pytest
 import test_remote
+from ray_cluster import NODE, unwarned
 
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
@@ -25,31 +24,6 @@ from d2cli.stages.advance import advance
 from d2cli.stages.forward import sum_received
 
 s3_server, s3 = test_remote.s3_server, test_remote.s3  # the double, and what leads to it
-
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
-
-
-@contextmanager
-def unwarned():
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        yield
-
-
-@pytest.fixture(scope="session")
-def cluster():
-    """Two nodes, whose workers find the tasks of this module too."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-        patch.setenv("PYTHONPATH", str(Path(__file__).parent))
-        with unwarned():
-            from ray.cluster_utils import Cluster
-
-            cluster = Cluster(initialize_head=True, head_node_args=NODE)
-            cluster.add_node(**NODE)
-        yield cluster
-        with unwarned():
-            cluster.shutdown()
 
 
 @pytest.fixture(scope="module")

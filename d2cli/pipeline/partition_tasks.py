@@ -4,7 +4,7 @@ A task is known by what its part is called; whoever finds that part need not run
 """
 
 from collections import OrderedDict
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +18,7 @@ from d2cli.stages.dividing import Coordinates, Division
 from d2cli.stages.lists import pack, unpack
 from d2cli.stages.partition_recall import Nearest, Sample, look_in_partition
 from d2cli.stages.partitioned import (
+    LARGE_CELL,
     Cells,
     Order,
     Places,
@@ -29,7 +30,7 @@ from d2cli.stages.partitioned import (
     spread_lists,
 )
 
-HELD_BYTES = 256 << 20  # of partitions that a task has read
+HELD_BYTES = 256 << 20  # of partitions that a process has read
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +42,6 @@ class Shared:
     store : Path or Remote
     of : str
         Key of the graph.
-    coordinates : Coordinates
     division : Division
     pieces : tuple of (int, int)
         First row and the row after the last of each piece.
@@ -54,13 +54,17 @@ class Shared:
 
     store: Place
     of: str
-    coordinates: Coordinates
     division: Division
     pieces: tuple[tuple[int, int], ...]
     numbers: tuple[int, ...]
     n_neighbors: int
     seed: int
     exact: bool
+
+    @property
+    def coordinates(self) -> Coordinates:
+        """Where points are."""
+        return self.division.coordinates
 
     def parts(self) -> Parts:
         """Return the store's parts."""
@@ -99,7 +103,7 @@ def see_store(store: Place, of: str) -> bool:
 
 def divide_rows(shared: Shared, start: int, vectors: NDArray[Any]) -> None:
     """Keep the piece of some rows, sorted by partition; ``start`` is the first of them."""
-    partitions = shared.division.assign(shared.coordinates.whole(vectors))
+    partitions = shared.division.assign(vectors)
     stop = start + len(vectors)
     keep_piece(
         shared.parts(),
@@ -120,7 +124,10 @@ def index_partition(shared: Shared, number: int) -> None:
         order, points = one_cell(there.n_places, coordinates.width), None
     else:
         points = coordinates.points(there.vectors)  # sorted by the next line
-        order = find_cells(points, seed=shared.seed)
+        cells, centers = shared.division.cells(there.vectors, number)
+        n_rows = shared.pieces[-1][1]
+        smaller = n_rows > LARGE_CELL * len(shared.division.centroids)
+        order = find_cells(points, cells, centers, seed=shared.seed, smaller=smaller)
     place = np.empty(len(rows), dtype=np.int64)
     place[np.searchsorted(rows, there.members)] = np.repeat(np.arange(there.n_places), there.counts)
     position = np.empty(there.n_places, dtype=np.int64)
@@ -217,12 +224,20 @@ class _Read:
         return self.places.vectors.nbytes + (0 if self.points is None else self.points.nbytes)
 
 
-@dataclass(eq=False)
+# Of this process, the last ones at the end: a worker runs many tasks that read the same partitions.
+_held: "OrderedDict[tuple[str, str, int], _Read]" = OrderedDict()
+
+
+def forget_partitions() -> None:
+    """Hold no partitions any more."""
+    _held.clear()
+
+
+@dataclass(frozen=True, eq=False)
 class StoreReader:
-    """Partitions that are read from a store; the last ones are at hand."""
+    """Partitions that are read from a store, where they are not at hand."""
 
     shared: Shared
-    _held: "OrderedDict[int, _Read]" = field(default_factory=OrderedDict)
 
     def places(self, number: int) -> Places:
         """See `d2cli.stages.partitioned.Reader`."""
@@ -240,14 +255,13 @@ class StoreReader:
         return self.shared.coordinates.points(read.places.vectors[read.order])
 
     def _read(self, number: int) -> _Read:
-        if number not in self._held:
-            held = [*self._held.values()]
-            while held and sum(one.n_bytes for one in held) > HELD_BYTES:
-                held.pop(0)
-                self._held.popitem(last=False)
-            self._held[number] = self._open(number)
-        self._held.move_to_end(number)
-        return self._held[number]
+        name = (str(self.shared.store), self.shared.of, number)
+        if name not in _held:
+            while _held and sum(one.n_bytes for one in _held.values()) > HELD_BYTES:
+                _held.popitem(last=False)
+            _held[name] = self._open(number)
+        _held.move_to_end(name)
+        return _held[name]
 
     def _open(self, number: int) -> _Read:
         parts = self.shared.parts()

@@ -31,6 +31,7 @@ from d2cli.pipeline.partition_tasks import (
     cells_name,
     centers_name,
     divide_rows,
+    forget_partitions,
     index_partition,
     lists_name,
     nearest_in,
@@ -41,7 +42,7 @@ from d2cli.pipeline.partition_tasks import (
     see_store,
 )
 from d2cli.pipeline.run import Run
-from d2cli.stages.dividing import Coordinates, divide
+from d2cli.stages.dividing import divide
 from d2cli.stages.graph import KnnGraph, searches_exactly
 from d2cli.stages.partition_recall import Nearest, Sample, needed_probes
 from d2cli.stages.partitioned import Cells, join_cells
@@ -136,7 +137,10 @@ def make_partitioned(
             building = _Building(
                 run, work, cast("Vectors", vectors), params, engine.engine == "ray"
             )
-            graph, searched = building.build()
+            try:
+                graph, searched = building.build()
+            finally:
+                forget_partitions()
             work.told.update(tasks_found=building.found)
     except InputError as error:
         raise error.at(data.where) from None
@@ -231,8 +235,7 @@ class _Building:
         shared = Shared(
             self.work.parts.store,
             self.work.parts.of,
-            Coordinates(space.center, space.scale, axes),
-            divide(space, params.partitions, seed=params.seed),
+            divide(space, axes, params.partitions, seed=params.seed),
             tuple((start, min(start + step, n)) for start in range(0, n, step)),
             (),
             params.n_neighbors,

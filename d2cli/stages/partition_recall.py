@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from d2cli.stages._neighbors import NearestSoFar
 from d2cli.stages.cells import ON_AXES
 from d2cli.stages.lists import NOBODY, Packed, unpack
-from d2cli.stages.partitioned import Cells, Order, Places, exactly_in, with_twins
+from d2cli.stages.partitioned import REACH, Cells, Order, Places, exactly_in, reach_of, with_twins
 from d2cli.stages.vectors import Vectors
 
 PIECE = 2048  # positions that one matrix product compares
@@ -161,20 +161,28 @@ def needed_probes(sample: Sample, nearest: Nearest, cells: Cells, target: float)
     real = nearest.lists != NOBODY
     if not real.any():
         return 1
-    ranks = np.zeros(nearest.cells.shape, dtype=np.int64)
+    ranks = np.ones(nearest.cells.shape, dtype=np.int64)
     norms = np.einsum("ij,ij->i", cells.centers, cells.centers)
     for start in range(0, len(sample.rows), ROWS):
         part = slice(start, start + ROWS)
-        values = norms - 2 * (sample.points[part] @ cells.centers.T)
         at = nearest.cells[part]
-        theirs = np.take_along_axis(values, np.maximum(at, 0), axis=1)
-        ranked = np.sort(values, axis=1)
-        for row, value in enumerate(theirs):
-            ranks[start + row] = 1 + np.searchsorted(ranked[row], value)
-        ranks[part][at < 0] = 1
+        values = norms - 2 * (sample.points[part] @ cells.centers.T)
+        own = cells.centers[values.argmin(axis=1)]
+        apart = _ranks(norms - 2 * (own @ cells.centers.T), at)
+        # Cells beyond the least reach are considered once there are so many probes.
+        beyond = np.where(apart > reach_of(1), -(-apart // REACH), 1)
+        ranks[part] = np.where(at < 0, 1, np.maximum(_ranks(values, at), beyond))
     if nearest.limits.shape[1]:
         hidden = nearest.squares > nearest.limits[:, -1:]
         ranks[hidden] = cells.n_cells + 1
     needed = np.sort(ranks[real])
     probes = int(needed[max(int(np.ceil(target * len(needed))) - 1, 0)])
     return probes if probes <= cells.n_cells else None
+
+
+def _ranks(values: NDArray[np.float32], columns: NDArray[np.int32]) -> NDArray[np.int64]:
+    """Return the rank, from 1, that some columns (q, k) have by their value in each row (q, c)."""
+    ranked = np.sort(values, axis=1)
+    theirs = np.take_along_axis(values, np.maximum(columns, 0), axis=1)
+    found = [np.searchsorted(*pair) for pair in zip(ranked, theirs, strict=True)]
+    return 1 + np.array(found, dtype=np.int64)

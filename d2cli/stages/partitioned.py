@@ -15,14 +15,16 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import NearestSoFar, nearest_of, smallest_columns
-from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, LEAST_REACH, ON_AXES, REACH
+from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, ON_AXES
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.lists import NOBODY, Packed, merge, pack
-from d2cli.stages.partition import lay_out
+from d2cli.stages.partition import CELL_ROWS, lay_out
 from d2cli.stages.space import build_space, distinct_rows
 from d2cli.stages.vectors import Vectors
 
 PIECE = 2048  # positions that one matrix product compares
+LARGE_CELL = 3 * CELL_ROWS  # rows that a cell has on average; beyond it, there are to be more
+REACH, LEAST_REACH = 8, 512  # so many cells around a cell are considered for each probe
 
 
 @dataclass(frozen=True, eq=False)
@@ -123,10 +125,27 @@ def find_places(rows: NDArray[np.int64], vectors: Vectors) -> Places:
     return Places(vectors if len(first) == len(rows) else vectors[first], indptr, rows[members])
 
 
-def find_cells(points: NDArray[np.float32], *, seed: int) -> Order:
-    """Return the cells of points (u, p), one by place; the points are taken over, and sorted."""
-    layout = lay_out(points, seed=seed)
-    return Order(layout.places, layout.starts, layout.centers)
+def find_cells(
+    points: NDArray[np.float32],
+    cells: NDArray[np.int32],
+    centers: NDArray[np.float32],
+    *,
+    seed: int,
+    smaller: bool,
+) -> Order:
+    """Return the order of points (u, p), one for each place, which are sorted in place.
+
+    By the ``cells`` (u,) that they are in, with their ``centers`` (c, p), or by ``smaller`` ones
+    that k-means finds in the partition.
+    """
+    if smaller:
+        layout = lay_out(points, seed=seed)
+        return Order(layout.places, layout.starts, layout.centers)
+    places = np.argsort(cells, kind="stable").astype(np.int32)
+    points[:] = points[places]
+    counts = np.bincount(cells, minlength=len(centers))
+    starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)
+    return Order(places, starts, centers)
 
 
 def one_cell(n_places: int, width: int) -> Order:
@@ -300,19 +319,27 @@ def _nearest_cells(
     """
     probes = min(probes, cells.n_cells)
     norms = np.einsum("ij,ij->i", cells.centers, cells.centers)
-    nearest = np.empty((len(points), probes), dtype=np.int32)
-    reach, base = max(REACH * probes, LEAST_REACH), cells.bases[own]
     transposed = np.ascontiguousarray(cells.centers.T)
-    for start in range(0, len(points), PIECE):
-        part = slice(start, min(start + PIECE, len(points)))
-        at = base + np.arange(part.start, part.stop)
-        within = np.unique(np.searchsorted(cells.starts, at, side="right") - 1)
-        around = np.arange(cells.n_cells, dtype=np.int32)
-        if len(within) * reach < cells.n_cells:
-            around = np.unique(smallest_columns(cells.centers[within] @ transposed, norms, reach))
-        products = points[part] @ np.ascontiguousarray(cells.centers[around].T)
-        nearest[part] = around[smallest_columns(products, norms[around], probes)]
+    nearest = np.empty((len(points), probes), dtype=np.int32)
+    reach, base = reach_of(probes), int(cells.bases[own])
+    around = np.arange(cells.n_cells, dtype=np.int32)
+    targets = transposed
+    for cell in range(int(cells.first[own]), int(cells.first[own + 1])):
+        if reach < cells.n_cells:
+            middle = cells.centers[cell : cell + 1] @ transposed
+            around = np.sort(smallest_columns(middle, norms, reach)[0])
+            targets = np.ascontiguousarray(transposed[:, around])
+        end = int(cells.starts[cell + 1]) - base
+        for start in range(int(cells.starts[cell]) - base, end, PIECE):
+            part = slice(start, min(start + PIECE, end))
+            found = smallest_columns(points[part] @ targets, norms[around], probes)
+            nearest[part] = around[found]
     return nearest
+
+
+def reach_of(probes: int) -> int:
+    """Return among how many cells around its own the nearest cells of a point are looked for."""
+    return max(REACH * probes, LEAST_REACH)
 
 
 def _compare(
