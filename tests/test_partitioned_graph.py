@@ -21,13 +21,12 @@ from d2cli.stages.partition_recall import Sample, look_in_partition, needed_prob
 from d2cli.stages.partitioned import (
     Order,
     find_cells,
-    find_places,
     join_cells,
     one_cell,
     search_cells,
     search_exactly,
-    spread_lists,
 )
+from d2cli.stages.places import find_places, spread_lists
 from d2cli.stages.projection import principal_axes
 from d2cli.stages.recall import share_found
 from d2cli.stages.space import build_space

@@ -21,14 +21,12 @@ from d2cli.stages.partitioned import (
     LARGE_CELL,
     Cells,
     Order,
-    Places,
     find_cells,
-    find_places,
     one_cell,
     search_cells,
     search_exactly,
-    spread_lists,
 )
+from d2cli.stages.places import Places, find_places, spread_lists
 
 HELD_BYTES = 256 << 20  # of partitions that a process has read
 

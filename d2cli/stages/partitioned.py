@@ -17,48 +17,15 @@ from numpy.typing import NDArray
 from d2cli.stages._neighbors import NearestSoFar, nearest_of, smallest_columns
 from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, ON_AXES
 from d2cli.stages.exact import ExactIndex
-from d2cli.stages.lists import NOBODY, Packed, merge, pack
+from d2cli.stages.lists import NOBODY, Packed, merge
 from d2cli.stages.partition import CELL_ROWS, lay_out
-from d2cli.stages.space import build_space, distinct_rows
+from d2cli.stages.places import Places, rows_of_places
+from d2cli.stages.space import build_space
 from d2cli.stages.vectors import Vectors
 
 PIECE = 2048  # positions that one matrix product compares
 LARGE_CELL = 3 * CELL_ROWS  # rows that a cell has on average; beyond it, there are to be more
 REACH, LEAST_REACH = 8, 512  # so many cells around a cell are considered for each probe
-
-
-@dataclass(frozen=True, eq=False)
-class Places:
-    """The different vectors of one partition.
-
-    Attributes
-    ----------
-    vectors : float32 or float64 array, shape (u, d)
-        By place.
-    indptr, members : int64 array (u + 1,), int64 array (m,)
-        The rows of place p are ``members[indptr[p]:indptr[p + 1]]``, ascending; places ascend by
-        their first row.
-    """
-
-    vectors: Vectors
-    indptr: NDArray[np.int64]
-    members: NDArray[np.int64]
-
-    @property
-    def n_places(self) -> int:
-        """Places, u."""
-        return len(self.vectors)
-
-    @property
-    def counts(self) -> NDArray[np.int64]:
-        """Rows of each place, (u,)."""
-        return np.diff(self.indptr)
-
-    def place_of(self, rows: NDArray[np.int64]) -> NDArray[np.int64]:
-        """Return the place of some rows of the partition."""
-        order = np.argsort(self.members, kind="stable")
-        at = order[np.searchsorted(self.members[order], rows)]
-        return np.searchsorted(self.indptr, at, side="right") - 1
 
 
 @dataclass(frozen=True, eq=False)
@@ -119,12 +86,6 @@ class Reader(Protocol):
         """Return its points by position, (u, p)."""
 
 
-def find_places(rows: NDArray[np.int64], vectors: Vectors) -> Places:
-    """Return the places of the rows (m,) of a partition, ascending, with their vectors (m, d)."""
-    first, indptr, members = distinct_rows(vectors, np.arange(len(rows), dtype=np.int64))
-    return Places(vectors if len(first) == len(rows) else vectors[first], indptr, rows[members])
-
-
 def find_cells(
     points: NDArray[np.float32],
     cells: NDArray[np.int32],
@@ -161,55 +122,6 @@ def join_cells(orders: list[Order | None], width: int) -> Cells:
     first = np.concatenate([[0], np.cumsum([len(size) for size in sizes])]).astype(np.int64)
     nothing = np.empty((0, width), dtype=np.float32)
     return Cells(starts, np.concatenate([nothing, *(one.centers for one in orders if one)]), first)
-
-
-# --- places to rows -------------------------------------------------------------------------------
-
-
-def rows_of_places(
-    there: Places, neighbors: NDArray[np.int32], distances: NDArray[np.float32]
-) -> Packed:
-    """Turn neighbouring places (q, k) into the k nearest rows of these places, packed, (q, k)."""
-    k, none = neighbors.shape[1], neighbors < 0
-    first = np.where(none, 0, there.indptr[neighbors])
-    lists = np.where(none, NOBODY, pack(there.members[first].astype(np.int32), distances))
-    counts = np.where(none, 0, there.counts[neighbors])
-    many = np.flatnonzero((counts > 1).any(axis=1))
-    if len(many):
-        counts, first, distances = counts[many], first[many], distances[many]
-        found = [lists[many]]
-        for t in range(1, min(int(counts.max()), k)):
-            more = np.minimum(first + t, len(there.members) - 1)
-            members = pack(there.members[more].astype(np.int32), distances)
-            found.append(np.where(t < counts, members, NOBODY))
-        lists[many] = np.sort(np.concatenate(found, axis=1), axis=1)[:, :k]
-    return np.sort(lists, axis=1)
-
-
-def with_twins(
-    there: Places, places: NDArray[np.int64], rows: NDArray[np.int64], lists: Packed
-) -> Packed:
-    """Add to the lists (q, k) of some rows the others of their place, which are at distance 0."""
-    k = lists.shape[1]
-    lists = np.sort(lists, axis=1)
-    counts = there.counts[places]
-    many = np.flatnonzero(counts > 1)
-    if len(many):
-        counts, first = counts[many], there.indptr[places[many]]
-        found = [lists[many]]
-        for t in range(min(int(counts.max()), k + 1)):
-            members = there.members[np.minimum(first + t, len(there.members) - 1)]
-            twins = pack(members.astype(np.int32), np.zeros(len(many), dtype=np.float32))
-            real = (t < counts) & (members != rows[many])
-            found.append(np.where(real, twins, NOBODY)[:, None])
-        lists[many] = np.sort(np.concatenate(found, axis=1), axis=1)[:, :k]
-    return lists
-
-
-def spread_lists(own: Places, lists: Packed) -> tuple[NDArray[np.int64], Packed]:
-    """Turn lists of places (u, k) into those of their rows; return the rows (m,), too."""
-    places = np.repeat(np.arange(own.n_places, dtype=np.int64), own.counts)
-    return own.members, with_twins(own, places, own.members, lists[places])
 
 
 # --- exact search ---------------------------------------------------------------------------------
