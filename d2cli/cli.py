@@ -66,6 +66,7 @@ def d2(
 
 @app.command()
 def graph(
+    context: typer.Context,
     source: opt.Source = "-",
     embedding: opt.Embeddings = None,
     fusion: opt.FusionOption = None,
@@ -117,6 +118,7 @@ def graph(
         fusion=fusion,
         id_=id_,
         within=within,
+        given=opt.given(context),
         output=output,
         cache_dir=cache_dir,
         as_json=json,

@@ -17,7 +17,9 @@ Source = Annotated[
         show_default=False,
     ),
 ]
-Budget = Annotated[int, typer.Option("--budget", help="Rows to keep.", show_default=False)]
+Budget = Annotated[
+    int, typer.Option("--budget", min=1, help="Rows to keep, at least 1.", show_default=False)
+]
 WindowRows = Annotated[
     int | None,
     typer.Option(

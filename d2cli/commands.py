@@ -25,6 +25,7 @@ from d2cli.params import (
     SelectParams,
 )
 from d2cli.pipeline import Targets as Targets
+from d2cli.pipeline.modalities import refuse_metric
 
 
 @dataclass(frozen=True)
@@ -130,10 +131,12 @@ def graph(
     as_json: bool,
     dry_run: bool,
     engine: pipeline.EngineParams,
+    given: tuple[str, ...],
     setting: Setting,
-    **columns: str | None,
+    **columns: Any,  # noqa: ANN401
 ) -> None:
     """Run ``d2 graph``."""
+    refuse_metric(columns.get("fusion"), params, given)
     what: dict[str, Any] = {"embedding": embedding, "output": output, **columns}
     if dry_run:
         refuse_dry_run(engine)
@@ -261,6 +264,7 @@ def prune(
     **more: Any,  # noqa: ANN401
 ) -> None:
     """Run ``d2 prune``."""
+    refuse_metric(more.get("fusion"), graph_params, more.get("given", ()))
     params = (graph_params, score_params, select_params)
     more |= {"embedding": embedding, "targets": targets}
     if dry_run:

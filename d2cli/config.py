@@ -147,8 +147,20 @@ def _in(environment: Mapping[str, str], options: Options) -> Iterator[tuple[str,
             variables = (f"{PREFIX}{name}".upper(), f"{PREFIX}{own}_{name}".upper())
             for level, variable in enumerate(variables, start=3):
                 if (text := environment.get(variable)) and variable not in ELSEWHERE:
-                    value = [text] if option.repeatable else text
+                    value = _several(text) if option.repeatable else text
                     yield command, Given(name, value, variable, level)
+
+
+def _several(text: str) -> list[str]:
+    """Return the values of an option that may be repeated: a list as in TOML, or one value."""
+    if text.startswith("["):
+        try:
+            found = json.loads(text)
+        except (ValueError, RecursionError):
+            return [text]  # such as the glob [ab].npy
+        if found and all(isinstance(one, str) for one in found):
+            return list(found)
+    return [text]
 
 
 def _in_file(

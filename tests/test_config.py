@@ -8,6 +8,7 @@ import pytest
 from d2cli.commands import DIFFICULTY_OPTIONS
 from d2cli.config import Option, defaults_of
 from d2cli.errors import ParameterError
+from d2cli.files.artifacts import read_artifact
 from d2cli.files.digests import digest_json
 from d2cli.precedence import COMMAND_LINE, SOURCES, overridden
 
@@ -57,6 +58,40 @@ def test_the_environment_comes_before_the_file_and_the_command_before_all(tmp_pa
     assert found["prune"]["rate"] == "0.2"
     assert found["score"]["rate"] == "0.1"
     assert found["graph"]["embedding"] == ["clip"]
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        ('["image=a", "text=b.npy:2"]', ["image=a", "text=b.npy:2"]),
+        ('["image"]', ["image"]),
+        ("a,b c", ["a,b c"]),  # one name
+        ("[ab].npy", ["[ab].npy"]),  # a glob
+        ("[1, 2]", ["[1, 2]"]),
+        ("[]", ["[]"]),
+        ('["a"', ['["a"']),
+    ],
+)
+def test_a_variable_holds_several_values_as_a_list(tmp_path, text, expected):
+    assert taken(tmp_path, {"D2_EMBEDDING": text})["graph"]["embedding"] == expected
+    if expected != [text]:
+        (tmp_path / "d2.toml").write_text(f"embedding = {text}\n")
+        assert taken(tmp_path)["graph"]["embedding"] == expected
+
+
+def test_several_embeddings_come_from_file_and_environment(here, tmp_path, d2, monkeypatch):
+    line = ("graph", here, "-e", "a=embedding", "-e", "b=embedding:2", "-o")
+    assert d2(*line, "one.parquet")[0] == 0
+    both = '["a=embedding", "b=embedding:2"]'
+    monkeypatch.setenv("D2_EMBEDDING", both)
+    code, _, err = d2("graph", here, "-o", "two.parquet")
+    assert code == 0, err
+    assert "D2_EMBEDDING sets --embedding a=embedding b=embedding:2" in err
+    monkeypatch.delenv("D2_EMBEDDING")
+    (tmp_path / "d2.toml").write_text(f"[graph]\nembedding = {both}\n")
+    assert d2("graph", here, "-o", "three.parquet")[0] == 0
+    digests = {read_artifact(f"{name}.parquet", "graph").digest for name in ("one", "two", "three")}
+    assert len(digests) == 1
 
 
 def test_pyproject_has_a_table_and_d2_toml_comes_first(tmp_path):

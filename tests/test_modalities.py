@@ -278,6 +278,11 @@ def test_a_file_that_a_modality_came_from_is_not_replaced(data, d2):
         (("-e", "image", "-e", "aum"), 3, "expected lists of numbers"),
         (("-e", "image", "-e", "short.npy"), 3, "has 7 rows, but t.parquet has 120"),
         (("-e", "image", "-e", "text", "--fusion", "concat"), 3, "has no text"),
+        (
+            ("-e", "image", "-e", "whole", "--fusion", "concat", "--metric", "l2"),
+            2,
+            "metric l2 has no effect",
+        ),
         (("-e", "text", "-e", "b=captions.parquet"), 3, "has no modality at all"),
         (("-e", "image", "--fusion", "graphs"), 2, "needs several embeddings, 1 is given"),
         (("--fusion", "graphs"), 2, "needs several embeddings"),

@@ -570,7 +570,7 @@ def test_what_is_no_stream_is_refused(here, shell, table):
         ("cat x.arrows | d2 stream --difficulty all.parquet::aum --budget 2", 2, "another file"),
         ("cat x.arrows | d2 stream --watch 1 --difficulty aum --budget 2", 2, "is a pipe"),
         ("d2 stream all.parquet --watch 1 --difficulty aum --budget 2", 2, "is no folder here"),
-        ("d2 stream all.parquet --difficulty aum --budget 0", 2, "keep is 0"),
+        ("d2 stream all.parquet --difficulty aum --budget 0", 2, "'--budget': 0"),
         ("d2 stream all.parquet --difficulty aum --budget 2 --window 0", 2, "window"),
         ("d2 stream all.parquet --difficulty aum --budget 2 --prune-hardest probe", 2, "probe"),
         ("d2 stream all.parquet --difficulty aum --budget 2 -o all.parquet", 2, "is an input"),
@@ -661,3 +661,15 @@ def test_a_checkpoint_is_a_regular_file(here, d2):
     os.mkfifo("c.parquet")
     code, _, err = d2(*line)
     assert (code, "no regular file" in err) == (2, True), err
+
+
+def test_an_embedding_may_have_a_name_and_a_budget_is_at_least_one(here, d2, shell):
+    line = ("stream", "all.parquet", *AUM, *BUDGET, "-o")
+    assert d2(*line, "one.parquet", "-e", "embedding")[0] == 0
+    assert d2(*line, "two.parquet", "-e", "m=embedding", "--offline", "all.parquet")[0] == 0
+    one, two = (read_artifact(f"{name}.parquet", "selection") for name in ("one", "two"))
+    assert one.table.equals(two.table)
+    code, out, err = d2("stream", "all.parquet", *AUM, "--budget", 0)
+    assert (code, out) == (2, "")
+    assert "'--budget': 0" in err
+    assert "keep" not in err

@@ -561,3 +561,19 @@ def test_a_sealed_graph_that_makes_no_sense_is_refused(home, d2):
             for command in (line, (*line, "--dry-run"), score):
                 assert_refused(d2(*command), 4, "bad.parquet: is no graph of d2: ")
     assert not (home / "g2.parquet").exists()
+
+
+def test_a_recall_that_is_missed_names_what_update_takes(larger, d2):
+    made(d2, *APPROXIMATE, "--recall", 1)
+    graph = read_artifact("g.parquet", "graph")
+    meta = {name: graph.meta[name] for name in ("key", "parameters", "inputs", "results")}
+    worse = graph_of(graph).neighbors.copy(), graph_of(graph).distances + 1
+    table = graph.table
+    for name, values in zip(("neighbors", "distances"), worse, strict=True):
+        table = table.set_column(table.column_names.index(name), name, lists(values))
+    write_artifact(larger / "bad.parquet", replace(seal("graph", table, **meta),
+                                                   sources=graph.sources))  # fmt: skip
+    _, err = made(d2, "update", "bad.parquet", *ADD[2:])
+    assert "the target 1 was not reached" in err
+    assert "--backend exact searches all again" in err
+    assert "fast" not in err

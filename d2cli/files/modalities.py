@@ -14,7 +14,7 @@ from d2cli.files.column import Header, Source, list_columns
 from d2cli.files.columns import ColumnRef, VectorDefects, read_vectors_there
 from d2cli.files.digests import digest_labels, digest_some_rows
 from d2cli.files.inputs import FoundEmbedding, Labels, find_embedding, read_group
-from d2cli.files.named_refs import NamedRef, has_name, parse, resolve_named
+from d2cli.files.named_refs import NamedRef, colref_alone, has_name, parse, resolve_named
 from d2cli.files.sources import Sources
 from d2cli.params import FUSION, Fusion
 from d2cli.stages.fusion import require_any, shares_of
@@ -161,10 +161,7 @@ def only_colref(sources: Sources, source: str, embedding: Sequence[str] | str | 
     if not embedding:
         return None
     (text,) = [embedding] if isinstance(embedding, str) else embedding
-    if not has_name(text):
-        return text
-    named = parse(text, sources.open(source))
-    return text if named.name is None else named.colref
+    return colref_alone(text, sources.open(source)) if has_name(text) else text
 
 
 def find_vectors(

@@ -108,6 +108,14 @@ def resolve_named(ref: NamedRef, sources: Sources, home: Source | None) -> Colum
         raise
 
 
+def colref_alone(text: str, home: Source | None) -> str:
+    """Return the COLREF of the only embedding, without a NAME before it."""
+    if not has_name(text):
+        return text
+    named = parse(text, home)
+    return text if named.name is None else named.colref
+
+
 def has_name(text: str) -> bool:
     """Return whether a text looks like ``NAME=...``; it may be a column or file even so."""
     return NAME.fullmatch(text) is not None

@@ -19,6 +19,7 @@ from d2cli.files.column import Source
 from d2cli.files.digests import digest_array, digest_json, digest_labels
 from d2cli.files.growing import growing_shards, is_pipe, piped_batches
 from d2cli.files.inputs import UNIFORM
+from d2cli.files.named_refs import colref_alone
 from d2cli.files.remote import Remote, as_place
 from d2cli.files.side_by_side import Part, Refs, side_by_side
 from d2cli.files.sources import Sources
@@ -212,7 +213,7 @@ class StreamInput:
     def _refs(self, source: Source) -> Refs:
         wanted, sources = self.wanted, self.sources
         embedding = (
-            resolve(wanted.embedding, "embedding", sources, source)
+            resolve(colref_alone(wanted.embedding, source), "embedding", sources, source)
             if wanted.embedding
             else only_column(source, "embedding")
         )

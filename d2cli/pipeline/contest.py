@@ -73,7 +73,10 @@ class Contest:
         self, metric: Metric, whitening: Whitening | None = None
     ) -> tuple[Vectors, tuple[Vectors, NDArray[np.int32]] | None]:
         """Return the rows, and the test rows, as a metric has them: what a probe sees."""
-        ours = as_vectors(self.data.vectors, metric, whitening=whitening)
+        try:
+            ours = as_vectors(self.data.vectors, metric, whitening=whitening)
+        except InputError as error:
+            raise error.at(self.data.where) from None
         if self.tested is None:
             return ours, None
         vectors, codes = self.tested

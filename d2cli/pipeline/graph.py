@@ -145,6 +145,8 @@ def _way_out(results: dict[str, Any]) -> str:
     if results.get("candidates"):
         each = f"{results['candidates']} candidates of each modality a row were ranked"
         return f"{each}; --backend exact finds all"
+    if "update" in results:
+        return f"{results['probes']} cells a row were searched; --backend exact searches all again"
     if "cells" in results["backend"]:
         return f"{results['probes']} cells a row were searched; --backend fast goes on with hnsw"
     return f"hnsw looked at {results['ef_search']} candidates a row; --backend exact finds all"

@@ -13,9 +13,16 @@ from d2cli.files.graph_index import index_column
 from d2cli.files.inputs import Embedding, FoundEmbedding, read_vectors_of
 from d2cli.files.modalities import FoundModalities, Fused, find_modalities_of
 from d2cli.files.stages import graph_results, graph_table
-from d2cli.params import GraphParams
+from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.run import Run
-from d2cli.stages.fused import FusedGraph, fuse, fused_parameters, metric_for, side_by_side
+from d2cli.stages.fused import (
+    FusedGraph,
+    fuse,
+    fused_parameters,
+    metric_for,
+    no_effect,
+    side_by_side,
+)
 from d2cli.stages.fusion import Modalities, as_modalities
 
 
@@ -27,6 +34,12 @@ def graph_parameters(
         return params.recorded()
     settled = metric_for(params, data.fusion).recorded()
     return {**settled, **fused_parameters(data.fusion, data.shares)}
+
+
+def refuse_metric(fusion: Fusion | None, params: GraphParams, given: Sequence[str]) -> None:
+    """Refuse a metric that was asked for in so many words and that "concat" does not measure by."""
+    if fusion == "concat" and "metric" in given and params.metric != "cosine":
+        raise no_effect(params.metric)
 
 
 def lists_of(found: FoundEmbedding | FoundModalities) -> int:

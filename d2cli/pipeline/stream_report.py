@@ -11,6 +11,7 @@ from d2cli.files.artifacts import read_artifact
 from d2cli.files.digests import digest_json
 from d2cli.files.globs import names_files
 from d2cli.files.inputs import find_embedding, read_difficulty
+from d2cli.files.modalities import only_colref
 from d2cli.files.reports import sealed_json, sealed_text
 from d2cli.files.sources import STDIN, Sources
 from d2cli.files.stages import ids_of
@@ -154,14 +155,16 @@ def _gap_to_offline(run: Run, stream: Stream, done: Streamed, source: str) -> di
             f"{source}: does not hold the rows that were streamed",
             hint="--offline names a source of the same rows in the same order",
         )
-    found = find_embedding(
-        run.sources, source, embedding=wanted.embedding, id_=wanted.id_, within=None
-    )
+    named = only_colref(run.sources, source, wanted.embedding)
+    found = find_embedding(run.sources, source, embedding=named, id_=wanted.id_, within=None)
     column = read_difficulty(run.sources, wanted.difficulty, found.rows, wanted.harder)
     held, n = done.progress.coreset, found.rows.n_rows
     include = stream.included(np.arange(n), found.rows.ids)
-    vectors = as_vectors(found.read(run.room).vectors, params.graph.metric)
-    graph = build_graph(vectors, params.graph, n_threads=run.n_threads)
+    try:
+        vectors = as_vectors(found.read(run.room).vectors, params.graph.metric)
+        graph = build_graph(vectors, params.graph, n_threads=run.n_threads)
+    except InputError as error:
+        raise error.at(found.where) from None
     budget = replace(params.select, keep=min(params.budget, n))
     scores = score_rows(
         graph,

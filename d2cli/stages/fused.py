@@ -63,11 +63,16 @@ def metric_for(params: GraphParams, fusion: Fusion) -> GraphParams:
     if fusion != "concat":
         return params
     if params.metric not in (GraphParams().metric, "cosine"):
-        raise ParameterError(
-            f"fusion concat divides rows by their length, so metric {params.metric} has no effect",
-            hint="leave out --metric, or use --fusion distance or --fusion graphs",
-        )
+        raise no_effect(params.metric)
     return replace(params, metric="cosine")
+
+
+def no_effect(metric: Metric) -> ParameterError:
+    """Return the error about a metric that "concat" does not measure by."""
+    return ParameterError(
+        f"fusion concat divides rows by their length, so metric {metric} has no effect",
+        hint="leave out --metric, or use --fusion distance or --fusion graphs",
+    )
 
 
 def fuse(
