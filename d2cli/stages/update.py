@@ -42,6 +42,8 @@ from d2cli.stages.vectors import (
     unpack_codes,
 )
 
+FALLEN_BEHIND = 0.003  # in recall, of what hnsw reached
+
 
 @dataclass(frozen=True, eq=False)
 class Updated:
@@ -137,7 +139,7 @@ def update_graph(
     right = 0.0
     every = [np.arange(n, dtype=np.int64)] if groups is None else groups.rows()
     for name, rows in zip(("",) if groups is None else groups.names, every, strict=True):
-        part = _Part(vectors, rows, params, how, exactly)
+        part = _Part(vectors, rows, params, how, exactly, _aim(graph, params))
         known = (kept or {}).get(name)
         before = None
         if known is not None and not part.exactly and known.fits(k, int(vectors.shape[1])):
@@ -191,6 +193,17 @@ def carry_over(
     return packed, asking
 
 
+def _aim(graph: KnnGraph, params: GraphParams) -> float:
+    """Return the recall that added rows search for.
+
+    hnsw mostly goes far beyond its target, which a new graph would do again: added rows are not to
+    fall behind by more than a little. Cells do not, or their target says how far.
+    """
+    if "hnsw" in graph.backend and params.recall >= graph.recall.target:
+        return max(params.recall, graph.recall.value - FALLEN_BEHIND)
+    return params.recall
+
+
 def _root(counts: NDArray[np.float32]) -> NDArray[np.float32]:
     """Return the l2 of bits from their number: the root, rounded as distances are."""
     return np.sqrt(counts.astype(np.float64)).astype(np.float32)
@@ -206,6 +219,8 @@ class _Part:
     kept : KeptCells or None
     recall : float
         1 if searched exactly.
+    aim : float
+        The recall that added rows search for.
     backends : set of str
         What searched.
     """
@@ -217,7 +232,9 @@ class _Part:
         params: GraphParams,
         how: dict[str, Any],
         exactly: bool,
+        aim: float,
     ) -> None:
+        self.aim = aim
         self.vectors, self.rows, self.params, self.how = vectors, rows, params, how
         self.share = {name: how[name] for name in ("n_threads", "on_progress")}
         self.where = {name: how[name] for name in ("n_threads", "room")}
@@ -319,7 +336,7 @@ class _Part:
             kept = renew_sample(kept, torn, space, self.twins, n_old, seed=seed, **self.share)
         searching = CellUpdate(space, self.twins, kept, self.lists, **self.share)
         if len(asked):
-            kept = replace(kept, effort=searching.settle(self.params.recall))
+            kept = replace(kept, effort=searching.settle(self.aim))
             searching.search(asked, new)
         self.kept = kept
         exact = unpack(kept.exact)[1]
