@@ -103,16 +103,17 @@ def _call(arguments: list[str]) -> int:
     """Run a command line; that nobody reads its output any more is no error."""
     try:
         # Imported here, so that an interrupt during the import is an interrupt too.
-        from d2cli import cli, cli_completion
+        from d2cli.cli import parser
+        from d2cli.completion import answers
 
-        asked = os.environ.get(cli_completion.VARIABLE)
+        asked = os.environ.get(answers.VARIABLE)
         if asked:
-            code = cli_completion.answer(cli.app, asked)
+            code = answers.answer(parser.app, asked)
         else:
-            cli_completion.bring_scripts()
-            parser = cli.parser_of(arguments[0])
-            code = parser(
-                args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(cli)
+            answers.bring_scripts()
+            commands = parser.parser_of(arguments[0])
+            code = commands(
+                args=arguments, prog_name="d2", standalone_mode=False, default_map=_defaults(parser)
             )
         sys.stdout.flush()
         return code if isinstance(code, int) else 0
@@ -121,17 +122,17 @@ def _call(arguments: list[str]) -> int:
     except (SystemExit, BrokenPipeError):  # the former is the parser's answer to the latter
         if _stdout_is_read():
             raise
-        from d2cli.files.publish import silence_stdout
+        from d2cli.files.stdout import silence_stdout
 
         silence_stdout()
         return 0
 
 
-def _defaults(cli: ModuleType) -> dict[str, config.Defaults] | None:
+def _defaults(parser: ModuleType) -> dict[str, config.Defaults] | None:
     """Return what the environment and ``d2.toml`` set; looks at the commands only if need be."""
     if not config.is_there(os.environ, Path()):
         return None
-    return config.defaults_of(cli.options_by_command(), os.environ, Path())
+    return config.defaults_of(parser.options_by_command(), os.environ, Path())
 
 
 def _usage_error(error: Any) -> ParameterError:  # noqa: ANN401

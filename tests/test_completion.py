@@ -20,14 +20,14 @@ import typer
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from d2cli.cli import app
-from d2cli.cli_cache import cache
-from d2cli.cli_completion import ask
+from d2cli.cli.cache import cache
+from d2cli.cli.parser import app
 from d2cli.column_names import column_names
+from d2cli.completion.answers import ask
+from d2cli.completion.shells import UnfinishedLine, answer_bash, answer_zsh, read_line
 from d2cli.files.exports import FORMATS
 from d2cli.files.exports import ORDERS as EXPORT_ORDERS
 from d2cli.pipeline.targets import ORDERS
-from d2cli.shells import UnfinishedLine, answer_bash, answer_zsh, read_line
 
 TYPES = st.recursive(
     st.sampled_from([pa.int8(), pa.float64(), pa.string(), pa.bool_(), pa.decimal128(5, 2)]),

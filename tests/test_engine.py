@@ -8,7 +8,7 @@ import pyarrow.fs as pafs
 import pytest
 import test_remote
 
-from d2cli.cli import app
+from d2cli.cli.parser import app
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.parts import Parts
 from d2cli.stages.methods import Picked

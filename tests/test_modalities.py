@@ -382,7 +382,7 @@ def test_a_file_of_options_names_several_embeddings(data, d2):
 
 
 def test_completion_offers_columns_behind_a_name(data):
-    from d2cli.completion import modalities
+    from d2cli.completion.values import modalities
 
     class Line:
         command = type("Command", (), {"name": "graph", "params": []})

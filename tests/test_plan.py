@@ -6,7 +6,8 @@ import numpy as np
 import pytest
 
 from d2cli.params import GraphParams
-from d2cli.pipeline.plan import Job, measure_speed, plan_graph, plan_prune, with_limit
+from d2cli.pipeline.estimate import measure_speed, plan_graph, plan_prune, with_limit
+from d2cli.pipeline.plan import Job
 
 JOB = Job(1_000_000, 512, np.dtype(np.float32), mapped=True, n_threads=4)
 VECTORS = 1_000_000 * 512 * 4

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from d2cli.errors import ParameterError, ResourceError
-from d2cli.files.publish import check_output, write_atomically, write_bytes
+from d2cli.files.destinations import check_output
+from d2cli.files.publish import write_atomically, write_bytes
 
 
 class Interrupted(Exception):

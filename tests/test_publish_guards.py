@@ -12,14 +12,8 @@ import numpy as np
 import pytest
 
 from d2cli.errors import ParameterError, ResourceError
-from d2cli.files.publish import (
-    check_output,
-    create_locked,
-    not_written,
-    refuse_inputs,
-    write_atomically,
-    write_bytes,
-)
+from d2cli.files.destinations import check_output, refuse_inputs
+from d2cli.files.publish import create_locked, not_written, write_atomically, write_bytes
 from d2cli.quantities import size_text
 
 BUFFERED = {name: value for name, value in os.environ.items() if name != "PYTHONUNBUFFERED"}
@@ -196,7 +190,7 @@ def test_results_reach_a_pipe_at_once_and_nobody_after_it_was_closed(read):
     code = (
         "import os, sys\n"
         "from d2cli.errors import ReaderGone\n"
-        "from d2cli.files.publish import stream_stdout\n"
+        "from d2cli.files.stdout import stream_stdout\n"
         "source, sink = os.pipe()\n"
         "os.dup2(sink, 1)\n"
         "os.close(sink)\n"
@@ -218,7 +212,7 @@ def test_results_reach_a_pipe_at_once_and_nobody_after_it_was_closed(read):
 
 def test_bytes_on_standard_output_follow_the_text_before_them():
     code = (
-        "from d2cli.files.publish import write_stdout\n"
+        "from d2cli.files.stdout import write_stdout\n"
         "print('before', end=' ')\n"
         "write_stdout(b'bytes ')\n"
         "print('after', end='')\n"
@@ -234,7 +228,7 @@ def test_standard_output_that_is_full_is_told():
     code = (
         "import os\n"
         "from d2cli.errors import ResourceError\n"
-        "from d2cli.files.publish import write_stdout\n"
+        "from d2cli.files.stdout import write_stdout\n"
         "try:\n"
         "    write_stdout(b'x')\n"
         "except ResourceError as error:\n"

@@ -23,7 +23,8 @@ from d2cli.errors import D2Error, InputError, ParameterError, ResourceError
 from d2cli.files import filesystems
 from d2cli.files.addresses import follow_address, redact, relative_address
 from d2cli.files.artifacts import read_artifact
-from d2cli.files.publish import check_output, write_atomically, write_bytes
+from d2cli.files.destinations import check_output
+from d2cli.files.publish import write_atomically, write_bytes
 from d2cli.files.remote import Remote, as_place
 from d2cli.files.sources import Sources
 

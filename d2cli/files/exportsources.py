@@ -55,7 +55,7 @@ class ExportSource:
     def holds(self, path: Place) -> bool:
         """Return whether a file or folder of this name would be a part of the source."""
         if not isinstance(path, Path):
-            return False  # `d2cli.files.publish.check_output` looks at remote folders
+            return False  # `d2cli.files.destinations.check_output` looks at remote folders
         place = Path(os.path.realpath(path))
         if self.folder is not None:
             return Path(os.path.realpath(self.folder)) in (place, *place.parents)

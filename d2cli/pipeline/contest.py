@@ -11,6 +11,7 @@ from d2cli.errors import InputError, ParameterError
 from d2cli.files.alignment import Rows
 from d2cli.files.artifacts import Artifact
 from d2cli.files.column import Source
+from d2cli.files.destinations import check_output
 from d2cli.files.inputs import (
     DifficultyColumn,
     Embedding,
@@ -23,7 +24,6 @@ from d2cli.files.inputs import (
 )
 from d2cli.files.memory import graph_bytes
 from d2cli.files.outputs import check_suffix
-from d2cli.files.publish import check_output
 from d2cli.files.remote import Place
 from d2cli.params import Auto, Direction, GraphParams, Metric, Probe, SelectParams
 from d2cli.pipeline.graph import cached_graph

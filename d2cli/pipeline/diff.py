@@ -10,8 +10,9 @@ from numpy.typing import NDArray
 from d2cli.errors import GateError, ParameterError
 from d2cli.files import cache
 from d2cli.files.artifacts import Artifact
+from d2cli.files.destinations import check_output
 from d2cli.files.outputs import check_suffix
-from d2cli.files.publish import check_output, write_bytes
+from d2cli.files.publish import write_bytes
 from d2cli.files.remote import as_place
 from d2cli.files.sides import Side, comparable, number_rows, read_groups_of, read_side
 from d2cli.pipeline.run import Run

@@ -20,10 +20,10 @@ from d2cli.files.dynamics import (
 from d2cli.files.inputs import find_embedding, read_group, refuse_known_source, rows_like
 from d2cli.files.logs import DynamicsLog
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
-from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import difficulty_table, graph_of, ids_of
+from d2cli.files.stdout import write_stdout
 from d2cli.params import AUTO, DynamicsParams, LogValues, PrototypeParams
 from d2cli.pipeline.planning import require_vectors
 from d2cli.pipeline.run import STAGE_VERSIONS, Run, checked_place, run_stage

@@ -16,7 +16,8 @@ from d2cli.files.stages import graph_of, ids_of, scores_of, selection_of
 from d2cli.pipeline.run import Run
 from d2cli.pipeline.standing import Standing, colref_in, find_group, find_standing
 from d2cli.render.explanations import explanation_of, find_ids
-from d2cli.stages.explain import Explanation, Past, explain_rows
+from d2cli.stages.explain import Past, explain_rows
+from d2cli.stages.explanation import Explanation
 from d2cli.stages.selection import Selection
 
 EXPLANATION_VERSION = 1

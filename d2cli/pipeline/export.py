@@ -19,6 +19,7 @@ from d2cli.files.chosen import (
     ids_of_chosen,
     read_kept,
 )
+from d2cli.files.destinations import check_output
 from d2cli.files.export_datacomp import subset_of
 from d2cli.files.export_datasets import write_datasets
 from d2cli.files.export_folder import check_folder, write_folder
@@ -34,9 +35,10 @@ from d2cli.files.export_lists import (
 from d2cli.files.export_parquet import write_parquet, write_shards
 from d2cli.files.exports import TABLES, Destination, check_options, destination, writing
 from d2cli.files.exportsources import ExportSource, open_source
-from d2cli.files.publish import check_output, stream_stdout, write_atomically
+from d2cli.files.publish import write_atomically
 from d2cli.files.reorder import in_order
 from d2cli.files.stages import graph_of, ids_of
+from d2cli.files.stdout import stream_stdout
 from d2cli.pipeline.run import Run
 from d2cli.stages.weights import weigh_kept
 

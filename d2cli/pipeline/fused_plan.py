@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from d2cli.params import Fusion, GraphParams
-from d2cli.pipeline.plan import PAIR, WRITE, Job, Plan, Step, plan_graph
+from d2cli.pipeline.estimate import PAIR, WRITE, plan_graph
+from d2cli.pipeline.plan import Job, Plan, Step
 from d2cli.stages.fused_distance import USUAL_CANDIDATES
 from d2cli.stages.fused_exact import COLUMN_ROWS, GATHERED_VALUES, QUERY_ROWS
 from d2cli.stages.graph import searches_exactly

@@ -12,11 +12,11 @@ from d2cli.files.inputs import Embedding, FoundEmbedding
 from d2cli.files.modalities import FoundModalities, Fused, find_vectors, only_colref
 from d2cli.files.origins import origin_of, to_record
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
-from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.roworder import row_order
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, graph_results, graph_table
+from d2cli.files.stdout import write_stdout
 from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.engine import LOCAL, EngineParams
 from d2cli.pipeline.forecast import forecast_graph, standing_artifacts

@@ -11,18 +11,11 @@ from d2cli.files.inputs import FoundEmbedding
 from d2cli.files.modalities import FoundModalities, FoundModality
 from d2cli.files.scratch import DiskRoom, scratch_folder
 from d2cli.params import GraphParams
+from d2cli.pipeline.estimate import and_prune, measure_speed, plan_graph, plan_prune, with_limit
 from d2cli.pipeline.forecast import Forecast
 from d2cli.pipeline.fused_plan import plan_fused
 from d2cli.pipeline.modalities import lists_of
-from d2cli.pipeline.plan import (
-    Job,
-    Plan,
-    and_prune,
-    measure_speed,
-    plan_graph,
-    plan_prune,
-    with_limit,
-)
+from d2cli.pipeline.plan import Job, Plan
 from d2cli.pipeline.run import Run, peak_memory
 from d2cli.quantities import size_text
 from d2cli.stages.fused import metric_for

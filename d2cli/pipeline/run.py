@@ -18,7 +18,7 @@ from d2cli.errors import ParameterError, ResourceError
 from d2cli.files import cache
 from d2cli.files.artifact_tables import Kind
 from d2cli.files.artifacts import Artifact, write_artifact
-from d2cli.files.publish import check_output
+from d2cli.files.destinations import check_output
 from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN, Sources
 from d2cli.quantities import size_text

@@ -20,10 +20,10 @@ from d2cli.files.inputs import (
     rows_like,
 )
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
-from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stages import graph_of, ids_of, metric_of, scores_results, scores_table
+from d2cli.files.stdout import write_stdout
 from d2cli.params import PROBE, Direction, GraphParams, ScoreParams
 from d2cli.pipeline.engine import LOCAL, EngineParams
 from d2cli.pipeline.forward import check_forward_engine, make_in_parts

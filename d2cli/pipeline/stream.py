@@ -9,9 +9,9 @@ from d2cli.files.checkpoints import (
     Progress,
     selection_table_of,
 )
+from d2cli.files.destinations import check_output
 from d2cli.files.digests import digest_json
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
-from d2cli.files.publish import check_output
 from d2cli.files.remote import Place, as_place
 from d2cli.files.sources import STDIN
 from d2cli.files.stream_input import StreamInput, Wanted, Window

@@ -5,6 +5,7 @@ from typing import Any
 
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
+from d2cli.files.destinations import check_output, refuse_inputs
 from d2cli.files.outputs import (
     SELECTION_SUFFIXES,
     check_suffix,
@@ -12,10 +13,11 @@ from d2cli.files.outputs import (
     to_bytes,
     to_lines,
 )
-from d2cli.files.publish import check_output, refuse_inputs, write_bytes, write_stdout
+from d2cli.files.publish import write_bytes
 from d2cli.files.remote import Place, as_place
 from d2cli.files.reports import REPORT_SUFFIXES, is_current, render
 from d2cli.files.sources import STDIN
+from d2cli.files.stdout import write_stdout
 from d2cli.files.summaries import ENVIRONMENT, append_summary, summary_file
 from d2cli.pipeline.run import Run, checked_place
 from d2cli.render.html import NO_PICTURES, Pictures

@@ -20,7 +20,6 @@ from d2cli.files.modalities import FoundModalities, Fused
 from d2cli.files.modality_sources import FusedPart, find_fused_parts, searched_types
 from d2cli.files.origins import Origin, origins_of, to_record
 from d2cli.files.outputs import ARTIFACT_SUFFIXES, check_suffix
-from d2cli.files.publish import write_stdout
 from d2cli.files.remote import Place, as_place
 from d2cli.files.rowlists import read_rows
 from d2cli.files.sources import STDIN
@@ -33,6 +32,7 @@ from d2cli.files.stages import (
     packed_in,
     stored_width,
 )
+from d2cli.files.stdout import write_stdout
 from d2cli.params import Fusion, GraphParams
 from d2cli.pipeline.changes import REBUILD, Changes, find_added, origins_after, origins_before
 from d2cli.pipeline.forecast import FORCED, MISS, Forecast, standing_artifacts

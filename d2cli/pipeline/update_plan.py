@@ -7,8 +7,7 @@ import numpy as np
 
 from d2cli.files import memory
 from d2cli.params import Fusion, GraphParams
-from d2cli.pipeline.fused_plan import BLOCKS, EDGE, SORTED, UNITED
-from d2cli.pipeline.plan import (
+from d2cli.pipeline.estimate import (
     AXES_SHARE,
     BITS,
     CELLS_AXIS,
@@ -17,10 +16,10 @@ from d2cli.pipeline.plan import (
     READ,
     SCANNED,
     WRITE,
-    Plan,
-    Step,
     measure_speed,
 )
+from d2cli.pipeline.fused_plan import BLOCKS, EDGE, SORTED, UNITED
+from d2cli.pipeline.plan import Plan, Step
 from d2cli.pipeline.run import peak_memory
 from d2cli.stages import exact, partition, projection, space
 from d2cli.stages.fused_exact import COLUMN_ROWS, GATHERED_VALUES, QUERY_ROWS

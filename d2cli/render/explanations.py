@@ -9,7 +9,7 @@ from typing import Any
 import pyarrow as pa
 
 from d2cli.render.wording import number, printable, shorten
-from d2cli.stages.explain import Explanation, Message, Placing
+from d2cli.stages.explanation import Explanation, Message, Placing
 
 WIDTH = 96  # columns of text
 LONGEST_ID, LONGEST_TEXT = 24, 76

@@ -18,10 +18,10 @@ def load() -> None:
 
     for module in pkgutil.walk_packages(d2cli.__path__, "d2cli."):
         importlib.import_module(module.name)
-    from d2cli import cli
+    from d2cli.cli import parser
 
-    for command in ("", *cli.options_by_command()):
-        cli.parser_of(command)
+    for command in ("", *parser.options_by_command()):
+        parser.parser_of(command)
 
 
 @dataclass(frozen=True)

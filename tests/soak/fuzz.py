@@ -37,7 +37,8 @@ with around:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from d2cli import cli, config, footers
+    from d2cli import config, footers
+    from d2cli.cli import parser
     from d2cli.column_names import column_names
     from d2cli.errors import D2Error, InputError
     from d2cli.files import artifacts, colref
@@ -150,7 +151,7 @@ def reference(data: bytes) -> None:
 @cache
 def options() -> Any:
     """Return the options of all commands."""
-    return cli.options_by_command()
+    return parser.options_by_command()
 
 
 def options_file(data: bytes) -> None:

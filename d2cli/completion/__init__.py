@@ -1,0 +1,1 @@
+"""What a shell completes: the values of options, and the answers to bash, zsh and fish."""
