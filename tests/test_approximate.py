@@ -4,10 +4,10 @@ import numpy as np
 import pytest
 
 from d2cli.stages.approximate import ApproximateIndex
+from d2cli.stages.cell_layout import lay_out
 from d2cli.stages.cells import CellSource
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.hnsw import HnswSource
-from d2cli.stages.partition import lay_out
 from d2cli.stages.projection import KEPT_VARIANCE, principal_axes, project
 from d2cli.stages.recall import check_recall, raise_effort
 from d2cli.stages.space import build_space

@@ -16,9 +16,9 @@ from d2cli.files.stages import graph_of
 from d2cli.params import ScoreParams, SelectParams
 from d2cli.pipeline.engine import Counting, Steps
 from d2cli.stages.difficulty import orient
-from d2cli.stages.division import divide
 from d2cli.stages.executor import InProcess
 from d2cli.stages.forward import Forward
+from d2cli.stages.graph_cut import divide
 from d2cli.stages.parts import even_parts
 from d2cli.stages.rounds import Rounds
 from d2cli.stages.score import score_rows

@@ -14,11 +14,10 @@ from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.stages import graph_of
 from d2cli.pipeline import partitioned as pipeline
-from d2cli.stages.dividing import divide
 from d2cli.stages.executor import InProcess
 from d2cli.stages.lists import unpack
 from d2cli.stages.partition_recall import Sample, look_in_partition, needed_probes
-from d2cli.stages.partitioned import (
+from d2cli.stages.partition_search import (
     Order,
     find_cells,
     join_cells,
@@ -30,6 +29,7 @@ from d2cli.stages.places import find_places, spread_lists
 from d2cli.stages.projection import principal_axes
 from d2cli.stages.recall import share_found
 from d2cli.stages.space import build_space
+from d2cli.stages.vector_partitions import divide
 
 SIZES = (1, 2, 3, 7)
 K = 5

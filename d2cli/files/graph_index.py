@@ -22,7 +22,7 @@ from d2cli.stages.lists import pack, unpack
 
 VERSION = 1
 ARRAYS: dict[str, np.dtype[Any]] = {
-    "cells": np.dtype("<u2"),  # d2cli.stages.partition.MOST_CELLS is below 2**16
+    "cells": np.dtype("<u2"),  # d2cli.stages.cell_layout.MOST_CELLS is below 2**16
     "centers": np.dtype("<f4"),
     "axes": np.dtype("<f4"),
     "center": np.dtype("<f8"),

@@ -31,8 +31,8 @@ class GraphParams:
         For "mahalanobis": how far the covariance is drawn to a multiple of the identity, 0 to 1.
         "auto" is the formula of Ledoit and Wolf, see `d2cli.stages.whitening.fit_whitening`.
     partitions : int or None
-        The rows are divided into so many partitions, see `d2cli.stages.partitioned`; None searches
-        them undivided.
+        The rows are divided into so many partitions, see `d2cli.stages.partition_search`; None
+        searches them undivided.
     """
 
     n_neighbors: int = 10

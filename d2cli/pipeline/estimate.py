@@ -11,7 +11,7 @@ import numpy as np
 from d2cli.files.memory import graph_bytes
 from d2cli.params import GraphParams
 from d2cli.pipeline.plan import Job, Plan, Step
-from d2cli.stages import approximate, exact, hnsw, pairs, partition, projection, space, whitening
+from d2cli.stages import approximate, cell_layout, exact, hnsw, pairs, projection, space, whitening
 from d2cli.stages import cells as cell_search
 from d2cli.stages import scan as scan_search
 from d2cli.stages.graph import searches_exactly
@@ -215,18 +215,20 @@ class _Cost:
             return [first, ("exact search", seconds, rows + held + answer, 0.0)]
         unpacked = 4.0 * size * self.width if self.params.metric == "hamming" else 0.0
         points = 4.0 * size * self.axes + unpacked
-        cells = min(partition.MOST_CELLS, max(1, size // partition.CELL_ROWS))
-        sample = partition.SAMPLE_A_CELL * cells * self.axes * 8.0
-        sorting = threads * 4.0 * partition.PIECE * (cells + self.axes) + 30.0 * size
+        cells = min(cell_layout.MOST_CELLS, max(1, size // cell_layout.CELL_ROWS))
+        sample = cell_layout.SAMPLE_A_CELL * cells * self.axes * 8.0
+        sorting = threads * 4.0 * cell_layout.PIECE * (cells + self.axes) + 30.0 * size
         sorted_ = max(
-            4.0 * size * min(2 * partition.SORTED_COLUMNS, self.axes),
-            threads * (partition.MOVED_BYTES + self.block),
+            4.0 * size * min(2 * cell_layout.SORTED_COLUMNS, self.axes),
+            threads * (cell_layout.MOVED_BYTES + self.block),
         )
         narrowed = self.axes < self.width
         wanted = cell_search.ON_AXES * k if narrowed else cell_search.AS_THEY_ARE * k
         row, axis = CELLS_ROW, CELLS_AXIS
         # A piece of points, their distances to centres and to the largest cells, their candidates.
-        piece = 8.0 * self.axes + 4.0 * (cells + CELL_SPREAD * partition.CELL_ROWS) + 40.0 * wanted
+        piece = (
+            8.0 * self.axes + 4.0 * (cells + CELL_SPREAD * cell_layout.CELL_ROWS) + 40.0 * wanted
+        )
         index = threads * cell_search.PIECE * piece
         if way != "cells":
             wanted, row, axis = HNSW_EFFORT * k, HNSW_ROW, HNSW_AXIS

@@ -14,10 +14,9 @@ from d2cli.files.artifacts import Artifact
 from d2cli.files.parts import Parts, quiet_parts, values_of
 from d2cli.files.pieces import keep_piece, read_piece
 from d2cli.files.remote import Place
-from d2cli.stages.dividing import Coordinates, Division
 from d2cli.stages.lists import pack, unpack
 from d2cli.stages.partition_recall import Nearest, Sample, look_in_partition
-from d2cli.stages.partitioned import (
+from d2cli.stages.partition_search import (
     LARGE_CELL,
     Cells,
     Order,
@@ -27,6 +26,7 @@ from d2cli.stages.partitioned import (
     search_exactly,
 )
 from d2cli.stages.places import Places, find_places, spread_lists
+from d2cli.stages.vector_partitions import Coordinates, Division
 
 HELD_BYTES = 256 << 20  # of partitions that a process has read
 
@@ -238,15 +238,15 @@ class StoreReader:
     shared: Shared
 
     def places(self, number: int) -> Places:
-        """See `d2cli.stages.partitioned.Reader`."""
+        """See `d2cli.stages.partition_search.Reader`."""
         return self._read(number).places
 
     def order(self, number: int) -> NDArray[np.int32]:
-        """See `d2cli.stages.partitioned.Reader`."""
+        """See `d2cli.stages.partition_search.Reader`."""
         return self._read(number).order
 
     def points(self, number: int) -> NDArray[np.float32]:
-        """See `d2cli.stages.partitioned.Reader`."""
+        """See `d2cli.stages.partition_search.Reader`."""
         read = self._read(number)
         if read.points is not None:
             return read.points

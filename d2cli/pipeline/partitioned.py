@@ -42,13 +42,13 @@ from d2cli.pipeline.partition_tasks import (
     see_store,
 )
 from d2cli.pipeline.run import Run
-from d2cli.stages.dividing import divide
 from d2cli.stages.graph import KnnGraph, searches_exactly
 from d2cli.stages.partition_recall import Nearest, Sample, needed_probes
-from d2cli.stages.partitioned import Cells, join_cells
+from d2cli.stages.partition_search import Cells, join_cells
 from d2cli.stages.projection import principal_axes
 from d2cli.stages.recall import SAMPLE_SIZE, Recall, share_found
 from d2cli.stages.space import build_space
+from d2cli.stages.vector_partitions import divide
 from d2cli.stages.vectors import (
     SMALLEST_DIFFERENCE,
     SPREAD_THEM,

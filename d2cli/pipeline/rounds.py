@@ -12,7 +12,7 @@ from d2cli.params import SelectParams
 from d2cli.pipeline.engine import EngineParams, Steps, working
 from d2cli.pipeline.run import Run
 from d2cli.stages.adjacency import Adjacency
-from d2cli.stages.division import divide, edges_across
+from d2cli.stages.graph_cut import divide, edges_across
 from d2cli.stages.methods import Picked
 from d2cli.stages.parallel import Progress
 from d2cli.stages.rounds import Rounds

@@ -21,7 +21,7 @@ from d2cli.pipeline.estimate import (
 from d2cli.pipeline.fused_plan import BLOCKS, EDGE, SORTED, UNITED
 from d2cli.pipeline.plan import Plan, Step
 from d2cli.pipeline.run import peak_memory
-from d2cli.stages import exact, partition, projection, space
+from d2cli.stages import cell_layout, exact, projection, space
 from d2cli.stages.fused_exact import COLUMN_ROWS, GATHERED_VALUES, QUERY_ROWS
 from d2cli.stages.recall import SAMPLE_SIZE
 
@@ -144,7 +144,7 @@ def plan_fused_update(
     elif in_cells:
         way, points = "cells", float(n) * width
         seconds = (asked + SAMPLE_ROWS) * 3 * (CELLS_ROW + CELLS_AXIS * width)
-        seconds += points * (2.0 * n / partition.CELL_ROWS / speed + 1e-9)
+        seconds += points * (2.0 * n / cell_layout.CELL_ROWS / speed + 1e-9)
         vectors += 4.0 * points
     else:
         way, seconds = "exact", pairs * (2.0 * width / speed + PAIR)

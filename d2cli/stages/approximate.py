@@ -11,8 +11,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import refine_neighbors
+from d2cli.stages.cell_layout import Layout
 from d2cli.stages.parallel import Progress, Task, no_progress, run_tasks
-from d2cli.stages.partition import Layout
 from d2cli.stages.room import release
 from d2cli.stages.space import SearchSpace
 

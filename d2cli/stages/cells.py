@@ -15,8 +15,8 @@ from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import NearestSoFar, smallest_columns
 from d2cli.stages.approximate import Take
+from d2cli.stages.cell_layout import Layout
 from d2cli.stages.parallel import Task
-from d2cli.stages.partition import Layout
 from d2cli.stages.space import SearchSpace
 
 FIRST_EFFORT, LAST_EFFORT = 4, 128  # cells that a row is compared with

@@ -13,12 +13,12 @@ from d2cli.params import GraphParams
 from d2cli.stages._neighbors import spread_to_twins
 from d2cli.stages.adjacency import Adjacency, undirected
 from d2cli.stages.approximate import ApproximateIndex
+from d2cli.stages.cell_layout import Layout, lay_out, lay_out_on_disk
 from d2cli.stages.cells import CellSource
 from d2cli.stages.groups import Groups
 from d2cli.stages.hnsw import HnswSource
 from d2cli.stages.kept import Keep, Twins, keep_cells
 from d2cli.stages.parallel import Progress, no_progress
-from d2cli.stages.partition import Layout, lay_out, lay_out_on_disk
 from d2cli.stages.projection import principal_axes, project
 from d2cli.stages.recall import Recall, RecallCheck, check_recall, raise_effort
 from d2cli.stages.room import IN_MEMORY, Room, release

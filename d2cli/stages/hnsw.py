@@ -14,8 +14,8 @@ from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import keep_nearest
 from d2cli.stages.approximate import Take
+from d2cli.stages.cell_layout import Layout
 from d2cli.stages.parallel import Progress, Task, no_progress, run_tasks
-from d2cli.stages.partition import Layout
 
 M = 24
 EF_CONSTRUCTION = 60

@@ -13,16 +13,16 @@ from numpy.typing import NDArray
 
 from d2cli.params import GraphParams
 from d2cli.stages.adoption import adopt
-from d2cli.stages.exact import ExactIndex
-from d2cli.stages.groups import Groups
-from d2cli.stages.lists import Packed, merge, spread, take_out
-from d2cli.stages.partition import (
+from d2cli.stages.cell_layout import (
     Layout,
     arrange,
     lay_out,
     lay_out_on_disk,
     nearest_centers,
 )
+from d2cli.stages.exact import ExactIndex
+from d2cli.stages.groups import Groups
+from d2cli.stages.lists import Packed, merge, spread, take_out
 from d2cli.stages.projection import principal_axes, project
 from d2cli.stages.recall import SAMPLE_SIZE, RecallCheck, check_recall
 from d2cli.stages.room import Room, release

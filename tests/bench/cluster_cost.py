@@ -18,9 +18,9 @@ from d2cli.files.artifacts import read_artifact
 from d2cli.files.stages import graph_of, scores_of
 from d2cli.params import SelectParams
 from d2cli.quantities import size_text
-from d2cli.stages.division import divide, edges_across
 from d2cli.stages.executor import InProcess
 from d2cli.stages.graph import KnnGraph
+from d2cli.stages.graph_cut import divide, edges_across
 from d2cli.stages.messages import EDGES_AT_ONCE
 from d2cli.stages.parts import even_parts
 from d2cli.stages.rounds import Rounds

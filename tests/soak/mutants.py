@@ -51,7 +51,11 @@ class Target:
 
 STAGES = ("messages", "kernels", "score", "selection")
 TARGETS = {
-    "selection": Target("d2cli/stages/selection.py", (), ("selection", "messages", "previous")),
+    "selection": Target(
+        "d2cli/stages/selection.py",
+        (),
+        ("selection", "messages", "previous", "methods", "rounds"),
+    ),
     "greedy": Target("d2cli/stages/greedy.py", (), ("selection", "messages", "previous", "rounds")),
     "score": Target("d2cli/stages/score.py", (), ("score", "messages")),
     "messages": Target(

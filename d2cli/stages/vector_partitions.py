@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import nearest_of, smallest_columns
-from d2cli.stages.partition import (
+from d2cli.stages.cell_layout import (
     CELL_ROWS,
     MOST_CELLS,
     SAMPLE_A_CELL,

@@ -1,4 +1,4 @@
-"""Compiled loops of `d2cli.stages.division`. Edges stand at both ends, arrays are C-ordered."""
+"""Compiled loops of `d2cli.stages.graph_cut`. Edges stand at both ends, arrays are C-ordered."""
 
 import numpy as np
 from numpy.typing import NDArray

@@ -2,7 +2,7 @@
 # distutils: extra_compile_args = -O3 -ffp-contract=off
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True
 # cython: initializedcheck=False
-"""The loops that divide rows along a graph; signatures and meaning are in ``_division.pyi``."""
+"""The loops that divide rows along a graph; signatures and meaning are in ``_graph_cut.pyi``."""
 
 from cpython.exc cimport PyErr_CheckSignals
 from libc.stdint cimport int32_t, int64_t

@@ -15,10 +15,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import NearestSoFar, nearest_of, smallest_columns
+from d2cli.stages.cell_layout import CELL_ROWS, lay_out
 from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, ON_AXES
 from d2cli.stages.exact import ExactIndex
 from d2cli.stages.lists import NOBODY, Packed, merge
-from d2cli.stages.partition import CELL_ROWS, lay_out
 from d2cli.stages.places import Places, rows_of_places
 from d2cli.stages.space import build_space
 from d2cli.stages.vectors import Vectors
@@ -30,7 +30,7 @@ REACH, LEAST_REACH = 8, 512  # so many cells around a cell are considered for ea
 
 @dataclass(frozen=True, eq=False)
 class Order:
-    """The places of one partition in the order of its cells; see `d2cli.stages.partition.Layout`.
+    """The places of one partition in the order of its cells; see `d2cli.stages.cell_layout.Layout`.
 
     Attributes
     ----------

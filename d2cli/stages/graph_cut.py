@@ -3,7 +3,7 @@
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._division import breadth_first, stream
+from d2cli.stages._graph_cut import breadth_first, stream
 from d2cli.stages.adjacency import Adjacency
 from d2cli.stages.parts import check_partitions
 

@@ -12,8 +12,8 @@ from test_rounds import graph_of, random_graph
 
 from d2cli.errors import ParameterError
 from d2cli.params import GraphParams
-from d2cli.stages.division import LEAST_GAIN, PASSES, SLACK, divide, edges_across
 from d2cli.stages.graph import build_graph
+from d2cli.stages.graph_cut import LEAST_GAIN, PASSES, SLACK, divide, edges_across
 from d2cli.stages.parts import even_parts
 
 
