@@ -9,6 +9,10 @@ import numpy as np
 import pytest
 from ray_cluster import cluster as cluster
 
+# Tests start d2 a thousand times: modules are compiled once, whatever the environment asks for.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
+sys.dont_write_bytecode = False
+
 SAMPLE_DATA = Path(__file__).parent.parent / "sample_data"
 
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-NODE = {"num_cpus": 2, "object_store_memory": 80 << 20}
+NODE = {"num_cpus": 1, "object_store_memory": 80 << 20}
 
 
 @contextmanager

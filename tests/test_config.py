@@ -5,7 +5,7 @@ import json
 import numpy as np
 import pytest
 
-from d2cli.commands import DIFFICULTY_OPTIONS
+from d2cli.commands.study import DIFFICULTY_OPTIONS
 from d2cli.config import Option, defaults_of
 from d2cli.errors import ParameterError
 from d2cli.files.artifacts import read_artifact

@@ -93,8 +93,8 @@ def check(
         from d2cli.commands import self_test as commands_self_test
 
         return commands_self_test.self_test(as_json=json)
-    from d2cli import commands
     from d2cli.commands import check as commands_check
+    from d2cli.commands import running
 
     return commands_check.check(
         source,
@@ -109,7 +109,7 @@ def check(
         harder=harder,
         labels=labels,
         id_=id_,
-        setting=commands.Setting(threads, False, quiet, False, opt.max_memory(max_memory)),
+        setting=running.Setting(threads, False, quiet, False, opt.max_memory(max_memory)),
     )
 
 

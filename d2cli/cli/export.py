@@ -30,8 +30,8 @@ def export(
     Rows are read and written batch by batch. Where both sides have ids, those of the kept rows have
     to be the same.
     """
-    from d2cli import commands
     from d2cli.commands import export as commands_export
+    from d2cli.commands import running
 
     commands_export.export(
         selection,
@@ -44,5 +44,5 @@ def export(
         graph=graph,
         cache_dir=cache_dir,
         as_json=json,
-        setting=commands.Setting(None, False, quiet, max_memory=opt.max_memory(max_memory)),
+        setting=running.Setting(None, False, quiet, max_memory=opt.max_memory(max_memory)),
     )

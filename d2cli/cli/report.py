@@ -100,8 +100,8 @@ def report(
       d2 report keep.parquet --scores scores.parquet -o report.md
       d2 report keep.parquet --summary
     """
-    from d2cli import commands
     from d2cli.commands import report as commands_report
+    from d2cli.commands import running
 
     commands_report.report(
         selection,
@@ -121,5 +121,5 @@ def report(
         as_json=json,
         summary=summary,
         cache_dir=cache_dir,
-        setting=commands.Setting(None, False, quiet, max_memory=opt.max_memory(max_memory)),
+        setting=running.Setting(None, False, quiet, max_memory=opt.max_memory(max_memory)),
     )

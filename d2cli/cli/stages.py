@@ -45,7 +45,7 @@ def graph(
       d2 graph clip.npz -e image=l14_img -e text=l14_txt:0.5 -o graph.parquet
       d2 graph emb.npy --engine ray --address auto --partitions 64 -o graph.parquet
     """
-    from d2cli import commands
+    from d2cli.commands import running, stages
 
     params = GraphParams(
         n_neighbors=neighbors,
@@ -55,7 +55,7 @@ def graph(
         seed=seed,
         shrinkage=opt.fraction_or_auto("shrinkage", shrinkage),
     )
-    commands.graph(
+    stages.graph(
         source,
         params,
         embedding=embedding,
@@ -67,8 +67,8 @@ def graph(
         cache_dir=cache_dir,
         as_json=json,
         dry_run=dry_run,
-        engine=commands.engine_params(engine, address, partitions, store),
-        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
+        engine=running.engine_params(engine, address, partitions, store),
+        setting=running.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 
@@ -108,7 +108,7 @@ def score(
       d2 score graph.parquet --difficulty s.npy --harder high -o scores.parquet
       d2 score graph.parquet --difficulty uniform --preset paper -o scores.parquet
     """
-    from d2cli import commands
+    from d2cli.commands import running, stages
 
     params = ScoreParams.from_preset(
         preset or "default",
@@ -121,7 +121,7 @@ def score(
         ties=ties,
         seed=seed,
     )
-    commands.score(
+    stages.score(
         graph,
         params,
         difficulty=difficulty,
@@ -132,8 +132,8 @@ def score(
         id_=id_,
         output=output,
         as_json=json,
-        engine=commands.engine_params(engine, address, partitions, store),
-        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
+        engine=running.engine_params(engine, address, partitions, store),
+        setting=running.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 
@@ -189,7 +189,7 @@ def select(
       d2 select scores.parquet --keep +500 --include labelled.txt --order rank
       d2 select scores.parquet --rate 0.9 --engine ray --address auto -o keep.parquet
     """
-    from d2cli import commands
+    from d2cli.commands import running, stages
 
     n_kept, beside_included = opt.rows_to_keep(keep)
     given = {
@@ -205,7 +205,7 @@ def select(
         "balance": balance,
         "max_changes": max_changes,
     }
-    commands.select(
+    stages.select(
         scores,
         given,
         settings=settings,
@@ -218,10 +218,10 @@ def select(
         beside_included=beside_included,
         id_=id_,
         show=show,
-        targets=commands.Targets(output, order, report, json, summary),
+        targets=running.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
-        engine=commands.engine_params(engine, address, partitions, store),
-        setting=commands.Setting(None, force, quiet, verbose, opt.max_memory(max_memory)),
+        engine=running.engine_params(engine, address, partitions, store),
+        setting=running.Setting(None, force, quiet, verbose, opt.max_memory(max_memory)),
     )
 
 
@@ -285,7 +285,7 @@ def prune(
       d2 prune train.parquet --difficulty el2n --rate 0.5 --within label --group label > keep.txt
       d2 prune emb.npy --difficulty s.npy --harder high --keep 5000 -o keep.npy
     """
-    from d2cli import commands
+    from d2cli.commands import running, stages
 
     n_kept, beside_included = opt.rows_to_keep(keep)
     both: dict[str, Any] = {
@@ -305,7 +305,7 @@ def prune(
         max_changes=max_changes,
         **both,
     )
-    commands.prune(
+    stages.prune(
         source,
         GraphParams(
             n_neighbors=neighbors,
@@ -339,9 +339,9 @@ def prune(
         previous=previous,
         beside_included=beside_included,
         show=show,
-        targets=commands.Targets(output, order, report, json, summary),
+        targets=running.Targets(output, order, report, json, summary),
         cache_dir=cache_dir,
         dry_run=dry_run,
-        engine=commands.engine_params(engine, address, partitions, store),
-        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
+        engine=running.engine_params(engine, address, partitions, store),
+        setting=running.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )

@@ -143,7 +143,7 @@ def stream(
     gammas follow the rate so far. No more than these rows are held. Killed, the same command goes
     on from the checkpoint; where rows have been added, it takes these in.
     """
-    from d2cli import commands
+    from d2cli.commands import running
     from d2cli.commands import stream as commands_stream
 
     both = {
@@ -179,6 +179,6 @@ def stream(
         report=report,
         against=against,
         offline=offline,
-        targets=commands.Targets(output, order, as_json=json),
-        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
+        targets=running.Targets(output, order, as_json=json),
+        setting=running.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )

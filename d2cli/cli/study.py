@@ -36,13 +36,14 @@ def difficulty(
 
     Every column says in its own metadata whether high or low is harder; `d2 score` goes by it.
     """
-    from d2cli import commands
+    from d2cli.commands import running
+    from d2cli.commands import study as commands_study
 
-    commands.difficulty(
+    commands_study.difficulty(
         {
             "DYNAMICS": dynamics,
             "--from-graph": from_graph,
-            "--embedding": commands.one_embedding(embedding),
+            "--embedding": running.one_embedding(embedding),
         },
         {
             "--final": final,
@@ -56,7 +57,7 @@ def difficulty(
         id_=id_,
         output=output,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
+        setting=running.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )
 
 
@@ -109,16 +110,17 @@ def compare(
     without it, on a fifth of every class that no method sees. Finished cells are cached: an
     interrupted run goes on where it stopped. Needs scikit-learn: pip install 'd2cli[eval]'.
     """
-    from d2cli import commands
+    from d2cli.commands import running
+    from d2cli.commands import study as commands_study
 
     both: dict[str, Any] = {
         "kernel": kernel,
         "bandwidth": opt.number_or_auto("bandwidth", bandwidth),
         "ties": ties,
     }
-    commands.compare(
+    commands_study.compare(
         source,
-        commands.compare_params(study.numbers("rates", rates), study.words(methods), seeds),
+        commands_study.compare_params(study.numbers("rates", rates), study.words(methods), seeds),
         GraphParams(
             n_neighbors=neighbors,
             metric=metric,
@@ -153,7 +155,7 @@ def compare(
         output=output,
         plot=plot,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
+        setting=running.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )
 
 
@@ -202,9 +204,10 @@ def sweep(
     With labels, by what a linear probe learns (as `d2 compare`); without, by coverage and overlap
     with the default's selection. Finished cells are cached.
     """
-    from d2cli import commands
+    from d2cli.commands import running
+    from d2cli.commands import study as commands_study
 
-    commands.sweep(
+    commands_study.sweep(
         source,
         {
             "neighbors": study.whole_numbers("neighbors", neighbors),
@@ -233,5 +236,5 @@ def sweep(
         output=output,
         plot=plot,
         as_json=json,
-        setting=commands.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
+        setting=running.Setting(threads, force, quiet, max_memory=opt.max_memory(max_memory)),
     )

@@ -36,7 +36,7 @@ def update(
     Rows of the result: those that stay, in their order, then those added. Metric and number of
     neighbors are the graph's.
     """
-    from d2cli import commands
+    from d2cli.commands import running
     from d2cli.commands import update as commands_update
 
     commands_update.update(
@@ -55,5 +55,5 @@ def update(
         cache_dir=cache_dir,
         as_json=json,
         dry_run=dry_run,
-        setting=commands.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
+        setting=running.Setting(threads, force, quiet, verbose, opt.max_memory(max_memory)),
     )
