@@ -262,3 +262,17 @@ def test_what_is_empty_is_no_artifact(tmp_path):
     (tmp_path / "g.parquet").touch()
     with pytest.raises(ArtifactError):
         read_artifact(tmp_path / "g.parquet", "graph")
+
+
+def test_ids_of_a_file_that_has_lost_its_schema_are_of_the_type_they_were(tmp_path):
+    plain, lost = tmp_path / "plain.parquet", tmp_path / "lost.parquet"
+    write_artifact(plain, make_scores())
+    name = b"ARROW:schema"
+    assert plain.read_bytes().count(name) == 1
+    lost.write_bytes(plain.read_bytes().replace(name, bytes(len(name))))
+    assert pq.read_schema(lost).field("id").type == pa.string()
+
+    table = read_artifact(lost, "scores").table
+
+    assert table.schema.field("id").type == pa.large_string()
+    assert table.equals(read_artifact(plain, "scores").table)

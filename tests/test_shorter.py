@@ -11,6 +11,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
+from d2cli.commands.running import Setting
 from d2cli.errors import InputError, ResourceError
 from d2cli.files import _sigbus
 from d2cli.files.mapped import map_file, map_scratch, refuse_shorter
@@ -113,6 +114,17 @@ CASES = {
         "export rows.txt --source e.npy -o k.npy --format array",
     ),
 }  # fmt: skip
+
+
+def test_what_an_earlier_run_has_mapped_is_not_asked_of_the_next(tmp_path):
+    np.save(tmp_path / "e.npy", np.ones((100, 4)))
+    kept = map_file(tmp_path / "e.npy", "e.npy")
+    os.truncate(tmp_path / "e.npy", 200)
+    with pytest.raises(InputError):
+        refuse_shorter()
+    with Setting(1, False, True).run():
+        refuse_shorter()
+    kept.close()
 
 
 @pytest.mark.parametrize(

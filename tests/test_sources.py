@@ -388,3 +388,17 @@ def test_text_whose_offsets_are_damaged_is_refused(tmp_path):
 
     with pytest.raises(InputError, match="cannot be read"):
         read_labels(ColumnRef(source, source.columns["label"]))
+
+
+def test_lists_whose_offsets_are_damaged_have_no_width(tmp_path):
+    offsets = pa.py_buffer(np.array([5, 3, 4, 6], dtype=np.int32))
+    lists = pa.Array.from_buffers(
+        pa.list_(pa.float32()), 3, [None, offsets], children=[pa.array(np.zeros(6, np.float32))]
+    )
+    table = pa.table({"emb": lists})
+    with pa.ipc.new_stream(tmp_path / "t.arrow", table.schema) as sink:
+        sink.write_table(table)
+    source = Sources().open(str(tmp_path / "t.arrow"))
+
+    with pytest.raises(InputError, match="cannot be read"):
+        source.width("emb")

@@ -10,7 +10,7 @@ from typing import Any
 
 from d2cli import config, display, pipeline
 from d2cli.errors import ParameterError
-from d2cli.files import memory
+from d2cli.files import mapped, memory
 from d2cli.files.artifacts import Artifact
 from d2cli.files.sources import STDIN
 from d2cli.files.stdout import write_stdout
@@ -30,6 +30,7 @@ class Setting:
     @contextmanager
     def run(self) -> Iterator[pipeline.Run]:
         """Open a run that prints notes and, on a terminal, progress."""
+        mapped.forget_all()
         with display.progress(quiet=self.quiet) as on_progress:
             note = display.Notes(quiet=self.quiet)
             for line in config.lines_of_taken():

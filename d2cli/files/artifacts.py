@@ -305,6 +305,14 @@ def peek_artifact(path: Place) -> Artifact | None:
     return Artifact(str(path), meta, pa.table({})) if known else None
 
 
+def _with_wide_ids(table: pa.Table) -> pa.Table:
+    """Return ids of text as they were written; a file whose schema is lost names another type."""
+    at = table.schema.get_field_index("id")
+    if at < 0 or not pa.types.is_string(table.schema.field(at).type):
+        return table
+    return table.set_column(at, "id", table["id"].cast(pa.large_string()))
+
+
 def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str | None) -> Artifact:
     damaged = DamagedError(
         f"{name}: is damaged: its contents do not match its digest", hint="make it again"
@@ -313,7 +321,7 @@ def _open(name: str, text: bytes, table: pa.Table, kind: Kind, graph_path: str |
         meta = parse_json(text)
         found, schema = str(meta["kind"]), int(meta["schema_version"])
         own = table.select([c for c in COLUMNS.get(found, ()) if c in table.column_names])
-        own = own.combine_chunks().replace_schema_metadata(None)
+        own = _with_wide_ids(own.combine_chunks().replace_schema_metadata(None))
     except (ValueError, KeyError, TypeError, OverflowError, pa.ArrowException) as error:
         raise damaged from error
     if found != kind:

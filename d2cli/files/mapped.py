@@ -118,6 +118,11 @@ def watch(
     weakref.finalize(mapping, file.close)
 
 
+def forget_all() -> None:
+    """Watch no map of before any more: what an earlier run in this process had need of is over."""
+    _behind.clear()
+
+
 def refuse_shorter() -> None:
     """Raise the error of the first mapped file that is shorter than when it was mapped.
 

@@ -156,6 +156,7 @@ def width_of(kind: pa.DataType, batches: Iterator[pa.Array]) -> int:
     if pa.types.is_fixed_size_list(_plain(kind)):
         return int(_plain(kind).list_size)
     rows = next(batches, pa.array([]))[:FIRST_ROWS]
+    rows.validate(full=True)  # damaged offsets are lengths below 0
     return next((len(row) for row in rows if row.is_valid), 0)
 
 
@@ -200,8 +201,9 @@ class ArrowSource:
 
     def width(self, column: str) -> int:
         """Return the width of a list column."""
-        at = self.schema.get_field_index(column)
-        return width_of(self.schema.field(column).type, (part.column(at) for part in self.parts))
+        at, kind = self.schema.get_field_index(column), self.schema.field(column).type
+        with reading(self.name):
+            return width_of(kind, (part.column(at) for part in self.parts))
 
 
 def open_arrow(name: str, data: bytes | mmap.mmap) -> ArrowSource:
