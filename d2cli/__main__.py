@@ -146,6 +146,12 @@ def _refuse(error: D2Error) -> int:
     from d2cli.display import print_error
 
     print_error(error)
+    try:
+        sys.stdout.flush()
+    except OSError:  # what is left of a result that could not be written is nobody's any more
+        from d2cli.files.stdout import silence_stdout
+
+        silence_stdout()
     return error.exit_code
 
 

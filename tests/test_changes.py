@@ -56,7 +56,7 @@ def changes_of(selection, previous, candidate):
     balance=st.sampled_from([None, "proportional", "uniform"]),
     gamma=st.sampled_from([0.0, 0.3, 50.0]),
 )
-@settings(max_examples=250, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_picks_equal_the_loop_that_asks_of_every_row_what_it_would_cost(
     seed, n, messages, ties, balance, gamma
 ):

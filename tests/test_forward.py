@@ -23,7 +23,7 @@ from d2cli.stages.score import pass_forward
     floor=st.sampled_from([None, 1e-7]),
     known=st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_sums_in_parts_are_those_of_the_formula(seed, n, n_parts, rounds, floor, known):
     rng = np.random.default_rng(seed)
     k = min(n, 5)

@@ -70,7 +70,7 @@ def divided(near, n_parts):
     k=st.integers(1, 5),
     n_parts=st.integers(2, 6),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_rows_go_to_the_part_of_most_of_their_neighbours(seed, n, k, n_parts):
     n_parts = min(n_parts, n)
     adjacency = graph_of(*random_graph(np.random.default_rng(seed), n, k)).adjacency

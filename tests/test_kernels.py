@@ -132,7 +132,7 @@ def test_first_twins_equal_a_dictionary(seed, n):
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(1, 25), st.integers(1, 6))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_undirected_union_equals_a_dictionary(seed, n, k):
     neighbors, distances = random_graph(np.random.default_rng(seed), n, k)
     indptr, indices, lengths = _messages.undirected_union(neighbors, distances)

@@ -37,7 +37,7 @@ def select(graph, scores, method, keep, **more):
 
 
 @given(seed=seeds, n=st.integers(8, 40), method=st.sampled_from(OTHERS))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_budgets_groups_wishes_and_cutoffs_hold_for_every_method(seed, n, method):
     graph, _, rng = setting(seed, n)
     groups = group_by(np.arange(n) % 2)

@@ -117,7 +117,7 @@ SCORES = {
     n_groups=st.sampled_from([1, 1, 2, 5]),
     amount=st.sampled_from([0.0, 0.1, 0.5, 1.0, "one"]),
 )
-@settings(max_examples=600, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_rounds_equal_the_loop(seed, n, k, kind, gamma, clamped, n_parts, n_groups, amount):
     rng = np.random.default_rng(seed)
     graph = graph_of(*random_graph(rng, n, k))  # the two ends of an edge may differ in its length
@@ -166,7 +166,7 @@ def test_rounds_equal_the_loop(seed, n, k, kind, gamma, clamped, n_parts, n_grou
     rate=st.sampled_from([0.0, 0.1, 0.5, 0.9]),
     grouped=st.booleans(),
 )
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_selection_in_rounds_equals_the_one_at_a_time(
     seed, n, messages, ties, balance, preset, rate, grouped
 ):
@@ -317,7 +317,7 @@ class Forgetful(InProcess):
     clamped=st.booleans(),
     resumed=st.booleans(),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_a_part_that_is_lost_goes_on_from_what_the_others_know(seed, n, clamped, resumed):
     rng = np.random.default_rng(seed)
     group = group_by(rng.integers(0, 3, n))

@@ -51,7 +51,7 @@ def test_forward_matches_the_dense_formula(triangle):
     bandwidth=st.sampled_from(["auto", 1.0, 0.3]),
     rounds=st.integers(0, 3),
 )
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=100, deadline=None)
 def test_forward_equals_the_slow_sum_bit_for_bit(seed, n, gamma, kernel, bandwidth, rounds):
     rng = np.random.default_rng(seed)
     graph = graph_of(rng.integers(0, 4, (n, 2)))

@@ -54,7 +54,7 @@ def edges_of(graph):
     ties=st.sampled_from(["row", "random"]),
     kernel=st.sampled_from(["gaussian", "exponential"]),
 )
-@settings(max_examples=1000, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_picks_equal_the_loop(seed, n, gamma, messages, ties, kernel):
     graph, difficulty, _, rng = draw(seed, n)
     keep = int(rng.integers(1, n + 1))
@@ -80,7 +80,7 @@ def test_picks_equal_the_loop(seed, n, gamma, messages, ties, kernel):
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(2, 30))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_reference_preset_equals_the_published_algorithm(seed, n):
     graph, difficulty, _, rng = draw(seed, n)
     keep = int(rng.integers(1, n + 1))
@@ -107,7 +107,7 @@ def test_reference_preset_equals_the_published_algorithm(seed, n):
 
 
 @given(seed=st.integers(0, 2**32 - 1), n=st.integers(3, 40))
-@settings(max_examples=500, deadline=None)
+@settings(max_examples=200, deadline=None)
 def test_groups_include_and_exclude_equal_the_loop(seed, n):
     graph, difficulty, labels, rng = draw(seed, n, groups=True)
     scores = score_rows(graph, orient(difficulty, "high"), ScoreParams(prune_hardest=0.1))
