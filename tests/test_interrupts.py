@@ -174,7 +174,7 @@ def read_until(handle, text=None, seconds=60):
 def test_the_terminal_is_as_it_was(tmp_path, where, key):
     ours, theirs = pty.openpty()
     process = start(
-        where, "graph", *vectors(tmp_path, 60_000, 64), "--backend", "exact",
+        where, "graph", *vectors(tmp_path, 150_000, 64), "--backend", "exact",
         stderr=theirs, start_new_session=True,
         env={**os.environ, "TERM": "xterm", "COLUMNS": "100"},
         preexec_fn=lambda: __import__("fcntl").ioctl(2, __import__("termios").TIOCSCTTY, 0),

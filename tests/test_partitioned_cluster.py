@@ -146,8 +146,8 @@ def test_a_store_that_workers_do_not_see_is_refused(here, cluster, tmp_path, d2,
     line = graph_line(here, *on(cluster), "--store", store, "-o", tmp_path / "g.parquet")
     code, _, err = d2(*line)
     assert code == 2
-    assert len(err.splitlines()) == 2
-    assert err.startswith(f"error: {store}: is not seen by all nodes of the cluster\n")
+    said, _ = err.splitlines()[-2:]  # Ray may tell of nodes that other tests have ended
+    assert said == f"error: {store}: is not seen by all nodes of the cluster"
 
 
 def test_all_stages_of_prune_run_on_a_cluster(here, cluster, tmp_path, d2):

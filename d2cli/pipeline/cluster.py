@@ -186,6 +186,21 @@ def on_cluster(address: str | None, n_threads: int) -> Iterator[RayExecutor]:
     if address not in (None, "auto"):
         _check_reachable(str(address))
     logging.getLogger("ray").setLevel(logging.CRITICAL)
+    # Ray tells of lost nodes on standard output, which is for results.
+    with contextlib.redirect_stdout(sys.stderr):
+        _connect(ray, address, n_threads)
+        try:
+            executor = RayExecutor(ray)
+            _check_versions(executor)
+            yield executor
+        finally:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                ray.shutdown()
+
+
+def _connect(ray: Any, address: str | None, n_threads: int) -> None:  # noqa: ANN401
+    """Connect to a cluster, or start one of so many CPUs in this machine."""
     handlers = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         with warnings.catch_warnings():
@@ -212,16 +227,6 @@ def on_cluster(address: str | None, n_threads: int) -> Iterator[RayExecutor]:
         with contextlib.suppress(ValueError):  # on another thread, where none was taken
             for number, handler in handlers.items():
                 signal.signal(number, handler)
-    try:
-        # Ray tells of lost nodes on standard output, which is for results.
-        with contextlib.redirect_stdout(sys.stderr):
-            executor = RayExecutor(ray)
-            _check_versions(executor)
-            yield executor
-    finally:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            ray.shutdown()
 
 
 def _check_reachable(address: str) -> None:
