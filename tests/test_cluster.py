@@ -25,8 +25,6 @@ from d2cli.stages.forward import sum_received
 
 s3_server, s3 = test_remote.s3_server, test_remote.s3  # the double, and what leads to it
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
-
 
 @pytest.fixture(scope="module")
 def made(tmp_path_factory):

@@ -16,8 +16,6 @@ from d2cli.pipeline.cluster import RayExecutor
 
 PARTITIONS = 5
 
-pytestmark = pytest.mark.xdist_group("ray")  # one cluster for all of them
-
 
 @pytest.fixture(scope="module")
 def here(tmp_path_factory):
