@@ -25,7 +25,8 @@ def cluster():
         with unwarned():
             from ray.cluster_utils import Cluster
 
-            cluster = Cluster(initialize_head=True, head_node_args=NODE)
+            head = {**NODE, "include_dashboard": False}
+            cluster = Cluster(initialize_head=True, head_node_args=head)
             cluster.add_node(**NODE)
         yield cluster
         with unwarned():
