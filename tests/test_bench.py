@@ -14,7 +14,7 @@ from oracles import exact_neighbors
 
 from d2cli.files.stages import graph_of
 from d2cli.params import ScoreParams, SelectParams
-from d2cli.pipeline.engine import Counting, Steps
+from d2cli.pipeline.steps import Counting, Steps
 from d2cli.stages.difficulty import orient
 from d2cli.stages.executor import InProcess
 from d2cli.stages.forward import Forward

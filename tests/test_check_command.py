@@ -14,7 +14,8 @@ from d2cli.files.colref import resolve
 from d2cli.files.flawed import read_flawed_numbers, read_flawed_vectors
 from d2cli.files.sources import Sources
 from d2cli.pipeline import planning
-from d2cli.pipeline.check import CheckParams, run_check
+from d2cli.pipeline.check import run_check
+from d2cli.pipeline.findings import CheckParams
 from d2cli.pipeline.run import Run
 
 HOSTILE = "a\x1b[31mb\u202e<b>[red]\nfail"

@@ -7,9 +7,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from test_update_command import assert_refused, assert_same, columns_of, made
 
 from d2cli.files.artifacts import read_artifact, seal, write_artifact
-from d2cli.files.stages import graph_of
 from d2cli.params import GraphParams
 from d2cli.stages.fused import fuse
 from d2cli.stages.fusion import as_modalities
@@ -47,31 +47,6 @@ def data(tmp_path, monkeypatch):
         save(f"{name}.parquet", rows, image, text, gone)
         np.save(f"{name}.npy", text[rows])
     return {"image": image, "text": text, "gone": gone}
-
-
-def columns_of(path):
-    graph = graph_of(read_artifact(str(path), "graph"))
-    return graph.neighbors, graph.distances
-
-
-def assert_same(path, other):
-    for one, two in zip(columns_of(path), columns_of(other), strict=True):
-        np.testing.assert_array_equal(one, two)
-
-
-def made(d2, *line):
-    code, out, err = d2(*line)
-    assert code == 0, err
-    return out, err
-
-
-def assert_refused(result, code, *words):
-    found, out, err = result
-    assert (found, out) == (code, ""), err
-    assert err.startswith("error: ")
-    assert len(err.strip().splitlines()) == 2
-    for word in words:
-        assert word in err, err
 
 
 BOTH = ("-e", "image:2", "-e", "text", "--backend", "exact")

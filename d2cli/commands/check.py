@@ -6,7 +6,8 @@ from d2cli import display
 from d2cli.commands.running import Setting, one_embedding
 from d2cli.files.stdout import write_stdout
 from d2cli.params import Metric
-from d2cli.pipeline.check import CheckParams, run_check
+from d2cli.pipeline.check import run_check
+from d2cli.pipeline.findings import CheckParams
 from d2cli.render.checks import check_lines, render_checks
 
 FAILED = 3  # bad input data

@@ -9,8 +9,9 @@ from d2cli.errors import ParameterError
 from d2cli.files.artifacts import Artifact
 from d2cli.files.parts import Parts, values_of
 from d2cli.params import PROBE, ScoreParams
-from d2cli.pipeline.engine import EngineParams, Steps, working
+from d2cli.pipeline.engine import EngineParams, working
 from d2cli.pipeline.run import Run
+from d2cli.pipeline.steps import Steps
 from d2cli.stages.forward import Forward
 from d2cli.stages.parts import even_parts
 
