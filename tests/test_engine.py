@@ -152,7 +152,7 @@ def test_partitions_do_not_change_a_byte(made, d2):
     assert len(set(written)) == 1
 
 
-COUNTED = ("tasks", "bytes_sent", "bytes_received", "bytes_kept", "retries")
+COUNTED = ("tasks", "bytes_sent", "bytes_received", "bytes_kept", "bytes_read", "retries")
 
 
 def test_reports_have_a_table_of_the_steps(made, d2):
@@ -186,6 +186,7 @@ def test_reports_have_a_table_of_the_steps(made, d2):
         "sent",
         "received",
         "kept",
+        "read",
         "retries",
     ]
     assert [text.split()[1] for text in err[3:7]] == ["divide", "hand", "tasks", "keep"]

@@ -400,3 +400,24 @@ def test_bad_rows_are_named_as_without_partitions(tmp_path, d2):
         assert code == 3
         lines.append(err)
     assert lines[0] == lines[1]
+
+
+def test_what_its_steps_took_is_told(tmp_path, d2):
+    np.save(tmp_path / "v.npy", clustered(3000, 4))
+    line = ("graph", tmp_path / "v.npy", "--backend", "cells", "--partitions", 3)
+    code, out, err = d2(*line, "-o", tmp_path / "g.parquet", "--json")
+    assert code == 0, err
+    (stage,) = json.loads(out)["stages"]
+    steps = {step["step"]: step for step in stage["steps"]}
+    tasks = ["dividing", "indexing", "measuring recall", "searching"]
+    assert [name for name, step in steps.items() if step["tasks"]] == tasks
+    rows = 3000 * (8 + 4 * 4)  # numbers and vectors
+    assert rows <= steps["dividing"]["bytes_kept"] < 1.01 * rows
+    assert steps["dividing"]["bytes_read"] == 0
+    assert steps["indexing"]["bytes_read"] == rows  # each row once
+    assert steps["searching"]["bytes_kept"] == 3000 * (8 + 8 + 8 * 10)
+    assert steps["collect"]["bytes_read"] > steps["searching"]["bytes_kept"]
+    assert "  graph   measuring recall" in err
+    code, out, err = d2(*line, "-o", tmp_path / "g.parquet", "--json")
+    assert "stages" not in json.loads(out)  # up to date
+    assert "measuring" not in err

@@ -107,10 +107,11 @@ def without_map(meta: dict[str, Any]) -> dict[str, Any]:
     return {**meta, "results": {**meta["results"], "whitening": fitted}}
 
 
-def print_artifact(artifact: Artifact, as_json: bool) -> None:
-    """Print the metadata of an artifact as JSON, if asked for."""
+def print_artifact(artifact: Artifact, as_json: bool, stages: list[dict[str, Any]]) -> None:
+    """Print the metadata of an artifact as JSON, if asked for, with the stages run in parts."""
     if as_json:
-        print_json(without_map(artifact.meta))
+        parted = [stage for stage in stages if "steps" in stage]
+        print_json({**without_map(artifact.meta), **({"stages": parted} if parted else {})})
 
 
 def print_plan(planned: Any, as_json: bool) -> None:  # noqa: ANN401

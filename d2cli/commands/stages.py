@@ -46,7 +46,8 @@ def graph(
     with setting.run() as run:
         artifact = pipeline.run_graph(run, source, params, engine=engine, **what)
     display.print_graph(artifact, run.stages[-1]["status"], output, run.note)
-    print_artifact(artifact, as_json)
+    display.print_steps(run.stages, run.note)
+    print_artifact(artifact, as_json, run.stages)
 
 
 def score(
@@ -64,9 +65,7 @@ def score(
         artifact = pipeline.run_score(run, graph, params, output=output, **more)
     display.print_scores(artifact, run.stages[-1]["status"], output, run.note)
     display.print_steps(run.stages, run.note)
-    if as_json:
-        parted = [stage for stage in run.stages if "steps" in stage]
-        print_json({**artifact.meta, **({"stages": parted} if parted else {})})
+    print_artifact(artifact, as_json, run.stages)
 
 
 def select(

@@ -58,7 +58,7 @@ def difficulty(
             )
             artifact = pipeline.run_prototypes(run, ref, params, output=output, **columns)
     display.print_difficulty(artifact, run.stages[-1]["status"], output, run.note)
-    print_artifact(artifact, as_json)
+    print_artifact(artifact, as_json, run.stages)
 
 
 # Which options of `d2 difficulty` go with which of its sources.

@@ -20,7 +20,7 @@ from d2cli.files.cache import find
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.stages import lists, matrix, table_of
 
-VERSION = 2
+VERSION = 3
 OF_KEY = 20  # digits of the key of a whole result that the keys of its parts begin with
 
 
@@ -58,12 +58,16 @@ class Parts:
         Find nothing that is there from before.
     note : callable
         Takes a line for the user.
+    read, kept : int
+        Bytes of columns so far.
     """
 
     store: Place | None
     of: str
     fresh: bool = False
     note: Callable[[str], None] = print
+    read: int = 0
+    kept: int = 0
 
     def _key(self, which: dict[str, Any]) -> str:
         own = stage_key("part", VERSION, {"of": self.of, **which}, {})
@@ -84,6 +88,8 @@ class Parts:
         artifact, damage = find(self._place(self.store, which), "part", self._key(which))
         if damage:
             self.note(f"warning: {damage}; making it again")
+        if artifact is not None:
+            self.read += artifact.table.nbytes
         return artifact
 
     def keep(
@@ -122,6 +128,7 @@ class Parts:
         )
         if self.store is None:
             return part
+        self.kept += part.table.nbytes
         return write_artifact(self.where(**which), part, groups=groups)
 
     def where(self, **which: Any) -> Place:  # noqa: ANN401
@@ -138,7 +145,9 @@ class Parts:
         ResourceError
             If it is not there any more, or is damaged.
         """
-        part = quiet_parts(self.store, self.of).find(**which)
+        quiet = quiet_parts(self.store, self.of)
+        part = quiet.find(**which)
+        self.read += quiet.read
         if part is None:
             raise ResourceError(
                 f"{self.store}: a part of the result is not there any more, or is damaged",

@@ -81,7 +81,11 @@ def _damaged(place: Place) -> DamagedError:
     )
 
 
-def read_piece(place: Place, number: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
+def read_piece(
+    parts: Parts,
+    number: int,
+    **which: Any,  # noqa: ANN401
+) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the rows (m,), ascending, that a piece has of a partition, and their vectors (m, d).
 
     Raises
@@ -89,6 +93,7 @@ def read_piece(place: Place, number: int) -> tuple[NDArray[np.int64], NDArray[An
     DamagedError
         If they are not as they were written.
     """
+    place = parts.where(**which)
     try:
         with pq.ParquetFile(native_file(place), page_checksum_verification=True) as file:
             known = parse_json((file.metadata.metadata or {})[META])["results"]
@@ -109,6 +114,7 @@ def read_piece(place: Place, number: int) -> tuple[NDArray[np.int64], NDArray[An
         raise _damaged(place) from error
     if not whole:
         raise _damaged(place)
+    parts.read += rows.nbytes + vectors.nbytes
     return rows, vectors
 
 

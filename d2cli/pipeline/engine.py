@@ -89,7 +89,12 @@ class Work:
 
 @contextlib.contextmanager
 def working(
-    run: Run, params: EngineParams, key: str, n_rows: int, cache_dir: str | None
+    run: Run,
+    params: EngineParams,
+    key: str,
+    n_rows: int,
+    cache_dir: str | None,
+    first: str = "divide",
 ) -> Iterator[Work]:
     """Open an engine and a store for a stage in parts; what was done goes to ``run.told``.
 
@@ -103,12 +108,14 @@ def working(
     n_rows : int
     cache_dir : str, optional
         The cache folder, where no store is named.
+    first : str
+        The step that begins once the engine is there.
     """
     if params.store is not None:
         store: Any = open_store(params.store)
     else:
         store = open_cache_folder(run, cache_dir)
-    steps = Steps("connect" if params.engine == "ray" else "divide")
+    steps = Steps("connect" if params.engine == "ray" else first)
     with contextlib.ExitStack() as stack:
         executor: Executor = InProcess()
         processors = 1
@@ -118,7 +125,7 @@ def working(
             ray = stack.enter_context(on_cluster(params.address, run.n_threads))
             executor, processors = ray, ray.processors
         most = max(min(processors, n_rows // LEAST_ROWS), 1)
-        steps.enter("divide")
+        steps.enter(first)
         work = Work(
             Counting(executor, steps, moves=params.engine == "ray"),
             steps,

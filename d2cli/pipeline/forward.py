@@ -57,6 +57,7 @@ class _Sums:
         if part is None:
             return None
         self.found += 1
+        self._steps.add(bytes_read=part.table.nbytes)
         return values_of(part, "received")
 
     def record(self, at: int, start: int, stop: int, received: NDArray[np.float64]) -> None:

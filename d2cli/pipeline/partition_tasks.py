@@ -1,10 +1,12 @@
 """The tasks of a partitioned graph: each reads partitions from a store, and keeps its result there.
 
-A task is known by what its part is called; whoever finds that part need not run it.
+A task is known by what its part is called; whoever finds that part need not run it. It returns
+the bytes of columns that it has read from the store and kept there.
 """
 
 from collections import OrderedDict
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -29,6 +31,8 @@ from d2cli.stages.places import Places, find_places, spread_lists
 from d2cli.stages.vector_partitions import Coordinates, Division
 
 HELD_BYTES = 256 << 20  # of partitions that a process has read
+
+Traffic = tuple[int, int]  # bytes read, and bytes kept
 
 
 @dataclass(frozen=True, eq=False)
@@ -99,21 +103,23 @@ def see_store(store: Place, of: str) -> bool:
     return quiet_parts(store, of).find(stage="mark") is not None
 
 
-def divide_rows(shared: Shared, start: int, vectors: NDArray[Any]) -> None:
+def divide_rows(shared: Shared, start: int, vectors: NDArray[Any]) -> Traffic:
     """Keep the piece of some rows, sorted by partition; ``start`` is the first of them."""
+    parts = shared.parts()
     partitions = shared.division.assign(vectors)
     stop = start + len(vectors)
     keep_piece(
-        shared.parts(),
+        parts,
         np.arange(start, stop, dtype=np.int64),
         vectors,
         partitions,
         shared.division.n_partitions,
         **piece_name(start, stop),
     )
+    return parts.read, parts.kept
 
 
-def index_partition(shared: Shared, number: int) -> None:
+def index_partition(shared: Shared, number: int) -> Traffic:
     """Find the places and the cells of a partition."""
     parts, coordinates = shared.parts(), shared.coordinates
     rows, vectors = read_rows(shared, parts, number)
@@ -138,11 +144,13 @@ def index_partition(shared: Shared, number: int) -> None:
         {"size": np.diff(order.starts), "center": order.centers},
         **centers_name(number, exact=shared.exact),
     )
+    return parts.read, parts.kept
 
 
-def ask_partition(shared: Shared, sample: Sample, number: int) -> None:
+def ask_partition(shared: Shared, sample: Sample, number: int) -> Traffic:
     """Keep the exact neighbours that a sample has in a partition."""
-    parts, reader = shared.parts(), StoreReader(shared)
+    parts = shared.parts()
+    reader = StoreReader(shared, parts)
     centers = parts.require(**centers_name(number, exact=shared.exact))
     points = reader.points(number) if shared.coordinates.axes is not None else None
     order = order_of(centers, reader.order(number))
@@ -157,11 +165,13 @@ def ask_partition(shared: Shared, sample: Sample, number: int) -> None:
     if points is not None:
         columns["limit"] = found.limits
     parts.keep(columns, **sample_name(number))
+    return parts.read, parts.kept
 
 
-def search_partition(shared: Shared, cells: Cells | None, number: int, probes: int) -> None:
+def search_partition(shared: Shared, cells: Cells | None, number: int, probes: int) -> Traffic:
     """Keep the neighbours of all rows of a partition; without cells they are searched exactly."""
-    reader, k = StoreReader(shared), shared.n_neighbors
+    parts, k = shared.parts(), shared.n_neighbors
+    reader = StoreReader(shared, parts)
     own = reader.places(number)
     if cells is None:
         lists = search_exactly(number, reader, list(shared.numbers), k)
@@ -171,15 +181,17 @@ def search_partition(shared: Shared, cells: Cells | None, number: int, probes: i
         lists, searched = search_cells(number, reader, cells, k, probes=probes, narrowed=narrowed)
     rows, lists = spread_lists(own, lists)
     neighbors, distances = unpack(lists)
-    shared.parts().keep(
+    parts.keep(
         {
             "row": rows,
             "neighbors": neighbors,
             "distances": distances,
             "searched": np.repeat(searched, own.counts),
         },
+        results={"duplicates": len(rows) - own.n_places},
         **lists_name(number, probes),
     )
+    return parts.read, parts.kept
 
 
 # --- what is in the parts -------------------------------------------------------------------------
@@ -207,7 +219,7 @@ def nearest_in(part: Artifact, first_cell: int) -> Nearest:
 
 def read_rows(shared: Shared, parts: Parts, number: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the rows (m,) of a partition, ascending, and their vectors (m, d)."""
-    pieces = [read_piece(parts.where(**piece_name(*one)), number) for one in shared.pieces]
+    pieces = [read_piece(parts, number, **piece_name(*one)) for one in shared.pieces]
     return np.concatenate([rows for rows, _ in pieces]), np.concatenate([own for _, own in pieces])
 
 
@@ -215,11 +227,18 @@ def read_rows(shared: Shared, parts: Parts, number: int) -> tuple[NDArray[np.int
 class _Read:
     places: Places
     order: NDArray[np.int32]
-    points: NDArray[np.float32] | None
+    coordinates: Coordinates
+    stored: NDArray[np.float32] | None  # points that a part had
+
+    @cached_property
+    def points(self) -> NDArray[np.float32]:
+        if self.stored is not None:
+            return self.stored
+        return self.coordinates.points(self.places.vectors[self.order])
 
     @property
     def n_bytes(self) -> int:
-        return self.places.vectors.nbytes + (0 if self.points is None else self.points.nbytes)
+        return self.places.vectors.nbytes + 4 * self.places.n_places * self.coordinates.width
 
 
 # Of this process, the last ones at the end: a worker runs many tasks that read the same partitions.
@@ -236,6 +255,7 @@ class StoreReader:
     """Partitions that are read from a store, where they are not at hand."""
 
     shared: Shared
+    parts: Parts
 
     def places(self, number: int) -> Places:
         """See `d2cli.stages.partition_search.Reader`."""
@@ -247,10 +267,7 @@ class StoreReader:
 
     def points(self, number: int) -> NDArray[np.float32]:
         """See `d2cli.stages.partition_search.Reader`."""
-        read = self._read(number)
-        if read.points is not None:
-            return read.points
-        return self.shared.coordinates.points(read.places.vectors[read.order])
+        return self._read(number).points
 
     def _read(self, number: int) -> _Read:
         name = (str(self.shared.store), self.shared.of, number)
@@ -262,17 +279,17 @@ class StoreReader:
         return _held[name]
 
     def _open(self, number: int) -> _Read:
-        parts = self.shared.parts()
-        rows, vectors = read_rows(self.shared, parts, number)
-        part = parts.require(**cells_name(number, exact=self.shared.exact))
+        rows, vectors = read_rows(self.shared, self.parts, number)
+        part = self.parts.require(**cells_name(number, exact=self.shared.exact))
         place = values_of(part, "place")
         leaders = np.unique(place, return_index=True)[1]
         position = values_of(part, "position")[leaders]
         order = np.argsort(position).astype(np.int32)
-        points = None
+        stored = None
         if "point" in part.table.column_names:
-            points = values_of(part, "point")[leaders][order]
+            stored = values_of(part, "point")[leaders][order]
         if len(leaders) < len(rows):
             vectors = vectors[leaders]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(place))]).astype(np.int64)
-        return _Read(Places(vectors, indptr, rows[np.argsort(place, kind="stable")]), order, points)
+        places = Places(vectors, indptr, rows[np.argsort(place, kind="stable")])
+        return _Read(places, order, self.shared.coordinates, stored)

@@ -58,7 +58,7 @@ from d2cli.stages.vectors import (
     width_of,
 )
 
-PIECE_BYTES = 16 << 20  # of vectors that one task divides
+PIECE_BYTES, LEAST_PIECE_BYTES = 16 << 20, 4 << 20  # of vectors that one task divides
 PIECES_AT_ONCE = 16  # that are on their way to tasks
 RESIDENT = 64 << 20  # bytes of vectors that stay in memory while they are read
 INDEX_NAMES = (cells_name, centers_name)
@@ -133,7 +133,7 @@ def make_partitioned(
             n_threads=run.n_threads,
             on_progress=run.on_progress,
         )
-        with working(run, settled, key, len(vectors), cache_dir) as work:
+        with working(run, settled, key, len(vectors), cache_dir, "centroids") as work:
             building = _Building(
                 run, work, cast("Vectors", vectors), params, engine.engine == "ray"
             )
@@ -230,7 +230,8 @@ class _Building:
         exact = searches_exactly(n, self.vectors.shape[1], params)
         axes = None if exact else principal_axes(space, seed=params.seed)
         row_bytes = int(self.vectors.shape[1]) * self.vectors.itemsize
-        step = max(min(PIECE_BYTES // row_bytes, max(n // params.partitions, 1 << 12)), 1)
+        step = max(n * row_bytes // params.partitions, LEAST_PIECE_BYTES)
+        step = max(min(step, PIECE_BYTES) // row_bytes, 1)
         assert self.work.parts.store is not None
         shared = Shared(
             self.work.parts.store,
@@ -258,11 +259,11 @@ class _Building:
 
     def _ask(self, shared: Shared, handle: Any) -> tuple[Cells, Sample, Nearest]:  # noqa: ANN401
         """Return all cells, a sample of rows, and its exact neighbours."""
-        n, parts = len(self.vectors), self.work.parts
+        n = len(self.vectors)
         assert self.params.partitions is not None
         orders: list[Any] = [None] * self.params.partitions
         for number in shared.numbers:
-            centers = parts.require(**centers_name(number, exact=False))
+            centers = self._collect(**centers_name(number, exact=False))
             orders[number] = order_of(centers, np.empty(0, np.int32))
         cells = join_cells(orders, shared.coordinates.width)
         rng = np.random.default_rng(self.params.seed)
@@ -278,7 +279,7 @@ class _Building:
         )
         nearest: Nearest | None = None
         for number in shared.numbers:
-            part = parts.require(**sample_name(number))
+            part = self._collect(**sample_name(number))
             one = nearest_in(part, int(cells.first[number]))
             nearest = one if nearest is None else nearest.merge(one)
         assert nearest is not None
@@ -306,13 +307,12 @@ class _Building:
         searched = np.empty(n, dtype=np.int64)
         duplicates = 0
         for number in shared.numbers:
-            part = self.work.parts.require(**lists_name(number, probes))
+            part = self._collect(**lists_name(number, probes))
             rows = values_of(part, "row")
             neighbors[rows] = values_of(part, "neighbors")
             distances[rows] = values_of(part, "distances")
             searched[rows] = values_of(part, "searched")
-            cells_part = self.work.parts.require(**cells_name(number, exact=shared.exact))
-            duplicates += len(rows) - 1 - int(values_of(cells_part, "place").max())
+            duplicates += part.meta["results"]["duplicates"]
         graph = KnnGraph(
             neighbors,
             distances,
@@ -323,6 +323,13 @@ class _Building:
             probes=probes,
         )
         return graph, searched
+
+    def _collect(self, **name: Any) -> Artifact:  # noqa: ANN401
+        """Return a part that a task has kept."""
+        self.work.steps.enter("collect")
+        part = self.work.parts.require(**name)
+        self.work.steps.add(bytes_read=part.table.nbytes)
+        return part
 
     def _on_each(
         self,
@@ -339,13 +346,16 @@ class _Building:
         self, phase: str, tasks: Sequence[tuple[Callable[[], Call], Names]], at_once: int
     ) -> None:
         """Run the tasks whose parts are not there; all parts are in the store afterwards."""
-        executor, parts, done = self.work.executor, self.work.parts, 0
+        executor, steps, parts, done = self.work.executor, self.work.steps, self.work.parts, 0
+        executor.step = phase
         begun: deque[Any] = deque()
 
         def finish(left: int) -> None:
             nonlocal done
             while len(begun) > left:
-                done += sum(1 for _ in executor.gather([begun.popleft()]))
+                for read, kept in executor.gather([begun.popleft()]):
+                    steps.add(bytes_read=read, bytes_kept=kept)
+                    done += 1
                 self.run.on_progress(phase, done, len(tasks))
 
         for call, names in tasks:

@@ -66,6 +66,7 @@ class Chain:
         found = []
         while (part := parts.find(after=self._last, stage="selection")) is not None:
             found.append(Picked(values_of(part, "row"), values_of(part, "score_at_pick")))
+            steps.add(bytes_read=part.table.nbytes)
             self._last = part.digest
         self.found = len(found)
         self.made = 0

@@ -11,7 +11,8 @@ from numpy.typing import NDArray
 
 from d2cli.stages.executor import Begun, Executor, Handle
 
-COUNTED = ("tasks", "bytes_sent", "bytes_received", "bytes_kept", "retries")  # of every step
+# Of every step.
+COUNTED = ("tasks", "bytes_sent", "bytes_received", "bytes_read", "bytes_kept", "retries")
 
 
 class Steps:
@@ -63,7 +64,14 @@ class Counting:
     steps : Steps
     moves : bool
         Whether arguments and results leave this process.
+
+    Attributes
+    ----------
+    step : str
+        What tasks are counted as.
     """
+
+    step = "tasks"
 
     def __init__(self, executor: Executor, steps: Steps, *, moves: bool) -> None:
         self._executor, self._steps, self._moves = executor, steps, moves
@@ -105,7 +113,7 @@ class Counting:
         return self._executor.go_on(function, *arguments, anew=counted)
 
     def _begin(self, arguments: tuple[Any, ...]) -> None:
-        self._steps.enter("tasks")
+        self._steps.enter(self.step)
         self._steps.add(tasks=1)
         self._count("bytes_sent", arguments)
 

@@ -4,15 +4,15 @@ from typing import Any
 
 from d2cli.quantities import size_text
 
-HEADER = ("stage", "step", "seconds", "tasks", "sent", "received", "kept", "retries")
-LINE = "{:<8}{:<10}{:>8}{:>8}{:>9}{:>10}{:>9}{:>9}"
+HEADER = ("stage", "step", "seconds", "tasks", "sent", "received", "kept", "read", "retries")
+LINE = "{:<8}{:<17}{:>8}{:>7}{:>8}{:>10}{:>8}{:>8}{:>9}"
 
 
 def step_rows(stages: list[dict[str, Any]]) -> list[tuple[str, ...]]:
     """Return a row for every step of every stage in parts, and one for such a stage as a whole.
 
     ``sent`` are arrays handed to tasks, ``received`` their results, both between processes;
-    ``kept`` is what was put into the store.
+    ``kept`` is what was put into the store, and ``read`` what came out of it.
     """
     rows: list[tuple[str, ...]] = []
     for stage in stages:
@@ -29,6 +29,7 @@ def step_rows(stages: list[dict[str, Any]]) -> list[tuple[str, ...]]:
                     size_text(step["bytes_sent"]),
                     size_text(step["bytes_received"]),
                     size_text(step["bytes_kept"]),
+                    size_text(step["bytes_read"]),
                     f"{step['retries']:,}",
                 )
             )

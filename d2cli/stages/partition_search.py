@@ -25,7 +25,7 @@ from d2cli.stages.vectors import Vectors
 
 PIECE = 2048  # positions that one matrix product compares
 LARGE_CELL = 3 * CELL_ROWS  # rows that a cell has on average; beyond it, there are to be more
-REACH, LEAST_REACH = 8, 512  # so many cells around a cell are considered for each probe
+REACH, LEAST_REACH = 8, 256
 
 
 @dataclass(frozen=True, eq=False)
