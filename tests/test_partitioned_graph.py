@@ -13,6 +13,7 @@ from oracles import exact_neighbors
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.stages import graph_of
+from d2cli.pipeline import partition_tasks as pipeline_tasks
 from d2cli.pipeline import partitioned as pipeline
 from d2cli.stages.executor import InProcess
 from d2cli.stages.lists import unpack
@@ -421,3 +422,22 @@ def test_what_its_steps_took_is_told(tmp_path, d2):
     code, out, err = d2(*line, "-o", tmp_path / "g.parquet", "--json")
     assert "stages" not in json.loads(out)  # up to date
     assert "measuring" not in err
+
+
+@pytest.mark.parametrize("d", [4, 160])  # as they are, and on axes
+def test_partitions_that_do_not_fit_are_read_again(tmp_path, d2, monkeypatch, d):
+    np.save(tmp_path / "v.npy", clustered(3000, d, clusters=6))
+    line = ("graph", tmp_path / "v.npy", "--backend", "cells", "--partitions", 3, "--json")
+    made, read = [], []
+    for held in (pipeline_tasks.HELD_BYTES, 0):
+        monkeypatch.setattr(pipeline_tasks, "HELD_BYTES", held)
+        code, out, err = d2(*line, "-o", tmp_path / f"{held}.parquet", "--force")
+        assert code == 0, err
+        made.append((tmp_path / f"{held}.parquet").read_bytes())
+        steps = {step["step"]: step for step in json.loads(out)["stages"][0]["steps"]}
+        read.append(sum(steps[name]["bytes_read"] for name in ("measuring recall", "searching")))
+    assert made[0] == made[1]
+    whole = steps["dividing"]["bytes_kept"] + steps["indexing"]["bytes_kept"]
+    assert read[0] < 1.1 * whole < read[1]
+    # Each partition for the sample, and at most all of them, and vectors twice, by each of three.
+    assert read[1] < 1.1 * (1 + 3 * 2) * whole

@@ -4,9 +4,9 @@ A task is known by what its part is called; whoever finds that part need not run
 the bytes of columns that it has read from the store and kept there.
 """
 
-from collections import OrderedDict
-from dataclasses import dataclass
-from functools import cached_property
+from collections import OrderedDict, deque
+from collections.abc import Callable
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from d2cli.files.artifacts import Artifact
 from d2cli.files.parts import Parts, quiet_parts, values_of
 from d2cli.files.pieces import keep_piece, read_piece
 from d2cli.files.remote import Place
+from d2cli.pipeline.steps import array_bytes
 from d2cli.stages.lists import pack, unpack
 from d2cli.stages.partition_recall import Nearest, Sample, look_in_partition
 from d2cli.stages.partition_search import (
@@ -150,7 +151,7 @@ def index_partition(shared: Shared, number: int) -> Traffic:
 def ask_partition(shared: Shared, sample: Sample, number: int) -> Traffic:
     """Keep the exact neighbours that a sample has in a partition."""
     parts = shared.parts()
-    reader = StoreReader(shared, parts)
+    reader = StoreReader(shared, parts, number)
     centers = parts.require(**centers_name(number, exact=shared.exact))
     points = reader.points(number) if shared.coordinates.axes is not None else None
     order = order_of(centers, reader.order(number))
@@ -171,7 +172,7 @@ def ask_partition(shared: Shared, sample: Sample, number: int) -> Traffic:
 def search_partition(shared: Shared, cells: Cells | None, number: int, probes: int) -> Traffic:
     """Keep the neighbours of all rows of a partition; without cells they are searched exactly."""
     parts, k = shared.parts(), shared.n_neighbors
-    reader = StoreReader(shared, parts)
+    reader = StoreReader(shared, parts, number)
     own = reader.places(number)
     if cells is None:
         lists = search_exactly(number, reader, list(shared.numbers), k)
@@ -219,30 +220,30 @@ def nearest_in(part: Artifact, first_cell: int) -> Nearest:
 
 def read_rows(shared: Shared, parts: Parts, number: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the rows (m,) of a partition, ascending, and their vectors (m, d)."""
-    pieces = [read_piece(parts, number, **piece_name(*one)) for one in shared.pieces]
-    return np.concatenate([rows for rows, _ in pieces]), np.concatenate([own for _, own in pieces])
+    pieces = deque(read_piece(parts, number, **piece_name(*one)) for one in shared.pieces)
+    rows = np.concatenate([rows for rows, _ in pieces])
+    vectors = np.empty((len(rows), pieces[0][1].shape[1]), dtype=pieces[0][1].dtype)
+    start = 0
+    while pieces:  # one after the other, so that there is hardly ever a second copy
+        _, own = pieces.popleft()
+        vectors[start : start + len(own)] = own
+        start += len(own)
+    return rows, vectors
 
 
 @dataclass(frozen=True, eq=False)
-class _Read:
-    places: Places
+class _Layout:
+    """A partition but for its vectors; ``leaders`` are the first rows of places."""
+
+    indptr: NDArray[np.int64]
+    members: NDArray[np.int64]
+    leaders: NDArray[np.int64]
     order: NDArray[np.int32]
-    coordinates: Coordinates
-    stored: NDArray[np.float32] | None  # points that a part had
-
-    @cached_property
-    def points(self) -> NDArray[np.float32]:
-        if self.stored is not None:
-            return self.stored
-        return self.coordinates.points(self.places.vectors[self.order])
-
-    @property
-    def n_bytes(self) -> int:
-        return self.places.vectors.nbytes + 4 * self.places.n_places * self.coordinates.width
+    points: NDArray[np.float32] | None
 
 
 # Of this process, the last ones at the end: a worker runs many tasks that read the same partitions.
-_held: "OrderedDict[tuple[str, str, int], _Read]" = OrderedDict()
+_held: "OrderedDict[tuple[str, str, int, str], Any]" = OrderedDict()
 
 
 def forget_partitions() -> None:
@@ -252,44 +253,75 @@ def forget_partitions() -> None:
 
 @dataclass(frozen=True, eq=False)
 class StoreReader:
-    """Partitions that are read from a store, where they are not at hand."""
+    """Partitions that are read from a store, where they are not at hand.
+
+    Attributes
+    ----------
+    shared : Shared
+    parts : Parts
+    own : int
+        The partition that stays at hand.
+    """
 
     shared: Shared
     parts: Parts
+    own: int
+    _mine: dict[Any, Any] = field(default_factory=dict)
 
     def places(self, number: int) -> Places:
         """See `d2cli.stages.partition_search.Reader`."""
-        return self._read(number).places
+        layout = self._layout(number)
+        return Places(self._vectors(number), layout.indptr, layout.members)
 
     def order(self, number: int) -> NDArray[np.int32]:
         """See `d2cli.stages.partition_search.Reader`."""
-        return self._read(number).order
+        return self._layout(number).order
 
     def points(self, number: int) -> NDArray[np.float32]:
         """See `d2cli.stages.partition_search.Reader`."""
-        return self._read(number).points
+        layout = self._layout(number)
+        if layout.points is not None:
+            return layout.points
 
-    def _read(self, number: int) -> _Read:
-        name = (str(self.shared.store), self.shared.of, number)
-        if name not in _held:
-            while _held and sum(one.n_bytes for one in _held.values()) > HELD_BYTES:
+        def compute() -> NDArray[np.float32]:
+            return self.shared.coordinates.points(self._vectors(number)[layout.order])
+
+        points: NDArray[np.float32] = self._hold("points", number, compute)
+        return points
+
+    def _layout(self, number: int) -> _Layout:
+        layout: _Layout = self._hold("layout", number, lambda: self._read_layout(number))
+        return layout
+
+    def _vectors(self, number: int) -> NDArray[Any]:
+        vectors: NDArray[Any] = self._hold("vectors", number, lambda: self._read_vectors(number))
+        return vectors
+
+    def _hold(self, what: str, number: int, make: Callable[[], Any]) -> Any:  # noqa: ANN401
+        name = (str(self.shared.store), self.shared.of, number, what)
+        value = self._mine.get(name, _held.get(name))
+        if value is None:
+            while _held and array_bytes(list(_held.values())) > HELD_BYTES:
                 _held.popitem(last=False)
-            _held[name] = self._open(number)
+            value = make()
+        _held[name] = value
         _held.move_to_end(name)
-        return _held[name]
+        if number == self.own:
+            self._mine[name] = value
+        return value
 
-    def _open(self, number: int) -> _Read:
-        rows, vectors = read_rows(self.shared, self.parts, number)
+    def _read_layout(self, number: int) -> _Layout:
         part = self.parts.require(**cells_name(number, exact=self.shared.exact))
-        place = values_of(part, "place")
+        rows, place = values_of(part, "row"), values_of(part, "place")
         leaders = np.unique(place, return_index=True)[1]
-        position = values_of(part, "position")[leaders]
-        order = np.argsort(position).astype(np.int32)
-        stored = None
+        order = np.argsort(values_of(part, "position")[leaders]).astype(np.int32)
+        points = None
         if "point" in part.table.column_names:
-            stored = values_of(part, "point")[leaders][order]
-        if len(leaders) < len(rows):
-            vectors = vectors[leaders]
+            points = values_of(part, "point")[leaders[order]]
         indptr = np.concatenate([[0], np.cumsum(np.bincount(place))]).astype(np.int64)
-        places = Places(vectors, indptr, rows[np.argsort(place, kind="stable")])
-        return _Read(places, order, self.shared.coordinates, stored)
+        return _Layout(indptr, rows[np.argsort(place, kind="stable")], leaders, order, points)
+
+    def _read_vectors(self, number: int) -> NDArray[Any]:
+        rows, vectors = read_rows(self.shared, self.parts, number)
+        leaders = self._layout(number).leaders
+        return vectors if len(leaders) == len(rows) else vectors[leaders]

@@ -61,6 +61,16 @@ def nearest_of(
     (distance, place). The query itself and negative candidates are left out; -1 and inf pad.
     """
 
+def nearest_among(
+    asking: Vectors,
+    queries: NDArray[np.int32],
+    there: Vectors,
+    indptr: NDArray[np.int64],
+    candidates: NDArray[np.int32],
+    k: int,
+) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
+    """As `nearest_of`, but queries are rows of ``asking``, and candidates are rows of ``there``."""
+
 def row_keys(vectors: Searchable, rows: NDArray[np.int64]) -> NDArray[np.uint64]:
     """Return a hash of ``vectors[rows]``, (m,); equal vectors (0.0 is -0.0) have equal ones."""
 

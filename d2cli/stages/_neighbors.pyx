@@ -367,6 +367,36 @@ def nearest_of(
     return neighbors, distances
 
 
+def nearest_among(
+    const real[:, ::1] asking,
+    const int32_t[::1] queries,
+    const real[:, ::1] there,
+    const int64_t[::1] indptr,
+    const int32_t[::1] candidates,
+    Py_ssize_t k,
+):
+    cdef Py_ssize_t q, e, i, dim = asking.shape[1], n = queries.shape[0]
+    cdef const real* own
+    cdef vector[pair[float, int32_t]] found
+    neighbors = np.full((n, k), -1, dtype=np.int32)
+    distances = np.full((n, k), np.inf, dtype=np.float32)
+    cdef int32_t[:, ::1] nearest = neighbors
+    cdef float[:, ::1] near = distances
+    with nogil:
+        for q in range(n):
+            found.clear()
+            own = &asking[queries[q], 0]
+            for e in range(indptr[q], indptr[q + 1]):
+                found.push_back(
+                    pair[float, int32_t](distance(own, &there[candidates[e], 0], dim), candidates[e])
+                )
+            sort(found.begin(), found.end())
+            for i in range(min(k, <Py_ssize_t>found.size())):
+                near[q, i] = found[i].first
+                nearest[q, i] = found[i].second
+    return neighbors, distances
+
+
 def row_keys(const item[:, ::1] vectors, const int64_t[::1] rows):
     cdef Py_ssize_t i, j, lane, n = rows.shape[0], dim = vectors.shape[1], whole = dim - dim % 4
     cdef uint64_t bits

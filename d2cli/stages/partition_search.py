@@ -14,7 +14,7 @@ from typing import Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.stages._neighbors import NearestSoFar, nearest_of, smallest_columns
+from d2cli.stages._neighbors import NearestSoFar, nearest_among, smallest_columns
 from d2cli.stages.cell_layout import CELL_ROWS, lay_out
 from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, ON_AXES
 from d2cli.stages.exact import ExactIndex
@@ -200,8 +200,8 @@ def search_cells(
     asked_cells, starts = np.unique(nearest.ravel()[by_cell], return_index=True)
     groups = np.split((by_cell // nearest.shape[1]).astype(np.int32), starts[1:])
     holders = np.searchsorted(cells.first, asked_cells, side="right") - 1
-    for number in np.unique(holders).tolist():
-        targets = points if number == own else reader.points(number)
+
+    def scan(number: int, targets: NDArray[np.float32]) -> None:
         norms = np.einsum("ij,ij->i", targets, targets)
         for at in np.flatnonzero(holders == number):
             cell = asked_cells[at]
@@ -214,6 +214,9 @@ def search_cells(
                 (int(cells.starts[cell]), int(cells.starts[cell + 1])),
                 int(bases[number]),
             )
+
+    for number in np.unique(holders).tolist():
+        scan(number, reader.points(number))
     lists = _rank(own, reader, best.finish(), bases, k)
     partitions = np.sort(np.searchsorted(cells.first, nearest, side="right"), axis=1)
     searched = 1 + (np.diff(partitions, axis=1) > 0).sum(axis=1)
@@ -278,30 +281,22 @@ def _rank(
 ) -> Packed:
     """Return the k nearest rows of each place by true distance, (u, k).
 
-    ``candidates`` are positions in all partitions, by position of this one, -1 where too few.
+    ``candidates`` are positions in all partitions, by position of this one, -1 where too few; none
+    is that of the place itself.
     """
     asking, order = reader.places(own), reader.order(own)
     lists = np.full((asking.n_places, k), NOBODY, dtype=np.uint64)
     holders = np.where(candidates >= 0, np.searchsorted(bases, candidates, side="right") - 1, -1)
-    for number in np.unique(holders[holders >= 0]).tolist():
+
+    def compare(number: int, there: Places) -> None:
         here = holders == number
         who = np.flatnonzero(here.any(axis=1))
-        there = asking if number == own else reader.places(number)
-        places = reader.order(number)[candidates[here] - bases[number]]
         queries = order[who]
-        vectors = there.vectors
-        if number != own:
-            vectors = np.concatenate([vectors, asking.vectors[queries]])
-            numbers = there.n_places + np.arange(len(who), dtype=np.int32)
-        else:
-            numbers = queries
-        found = nearest_of(
-            vectors,
-            np.arange(len(vectors), dtype=np.int64),
-            numbers,
-            np.concatenate([[0], np.cumsum(here[who].sum(axis=1))]).astype(np.int64),
-            places,
-            k,
-        )
+        indptr = np.concatenate([[0], np.cumsum(here[who].sum(axis=1))]).astype(np.int64)
+        places = reader.order(number)[candidates[here] - bases[number]]
+        found = nearest_among(asking.vectors, queries, there.vectors, indptr, places, k)
         lists[queries] = merge(lists[queries], rows_of_places(there, *found))
+
+    for number in np.unique(holders[holders >= 0]).tolist():
+        compare(number, reader.places(number))
     return lists
