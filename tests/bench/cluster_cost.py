@@ -27,7 +27,7 @@ from d2cli.stages.rounds import Rounds
 from d2cli.stages.score import Scores
 from d2cli.stages.selection import select_coreset
 
-from .cluster_runs import RATE, SCORE, K, d2, make, manifold
+from .cluster_runs import RATE, SCORE, K, d2, make, make_idle
 
 PAPER = (12_800_000, 1_280_000_000, 12_800_000_000)
 
@@ -182,17 +182,6 @@ def measure(home: Path, n_parts: int) -> tuple[dict[str, float], str]:
         + ("the same bytes" if same else "OTHER BYTES")
     )
     return found, text
-
-
-def make_idle(home: Path) -> Path:
-    """Make a graph of hardly any rows, whose workers hold only what every worker holds."""
-    idle = home / "idle"
-    idle.mkdir(exist_ok=True)
-    if not (idle / "g.parquet").exists():
-        np.save(idle / "d.npy", np.random.default_rng(0).random(100))
-        np.save(idle / "v.npy", manifold(100))
-        d2(idle, "graph", "v.npy", "-o", "g.parquet")
-    return idle
 
 
 def figures(name: str, stage: dict) -> dict[str, float]:

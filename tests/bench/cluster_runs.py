@@ -81,6 +81,17 @@ def random_graph(n: int) -> Artifact:
     )
 
 
+def make_idle(home: Path) -> Path:
+    """Make a graph of hardly any rows, whose workers hold only what every worker holds."""
+    idle = home / "idle"
+    idle.mkdir(exist_ok=True)
+    if not (idle / "g.parquet").exists():
+        np.save(idle / "d.npy", np.random.default_rng(0).random(100))
+        np.save(idle / "v.npy", manifold(100))
+        d2(idle, "graph", "v.npy", "-o", "g.parquet")
+    return idle
+
+
 @dataclass(frozen=True)
 class Run:
     """A command that was run.
@@ -103,11 +114,12 @@ class Run:
         return f"{self.seconds:.1f} s ({self.cpu_seconds:.1f} CPU s)"
 
 
-def d2(folder: Path, *arguments: object) -> Run:
+def d2(folder: Path, *arguments: object, **environment: str) -> Run:
     """Run ``d2`` in a folder, and watch the processes that Ray starts for it."""
     line = [sys.executable, "-m", "d2cli", *map(str, arguments)]
     start = time.perf_counter()
-    child = subprocess.Popen(line, cwd=folder, stdout=subprocess.PIPE, text=True)
+    more = {**os.environ, **environment}
+    child = subprocess.Popen(line, cwd=folder, env=more, stdout=subprocess.PIPE, text=True)
     peak, cpu, ended = [0], {}, threading.Event()
 
     def watch() -> None:
