@@ -7,7 +7,9 @@ import time
 from pathlib import Path
 
 import numpy as np
+import pyarrow.fs as pafs
 import pytest
+import test_cluster
 from ray_cluster import NODE, unwarned
 from test_cluster import command, die_once, end_when, hold, parts_in, run
 
@@ -16,6 +18,7 @@ from d2cli.pipeline import partitioned
 from d2cli.pipeline.cluster import RayExecutor
 
 PARTITIONS = 5
+s3_server, s3, client = test_cluster.s3_server, test_cluster.s3, test_cluster.client
 
 
 @pytest.fixture(scope="module")
@@ -172,3 +175,22 @@ def test_all_stages_of_prune_run_on_a_cluster(here, cluster, tmp_path, d2):
             ("select", engine, 3),
         ]
         assert all(one["tasks"] >= 3 for one in told)
+
+
+def test_partitions_live_in_a_bucket(here, s3, tmp_path):
+    """Its own cluster: workers have to reach the bucket, and inherit the way to it."""
+    line = (*graph_line(here), "--engine", "ray", "--store", "s3://bucket/parts")
+    run(tmp_path, *line, "-o", tmp_path / "g.parquet", "--cache-dir", tmp_path / "cache")
+    ours, theirs = (read_artifact(folder / "g.parquet", "graph") for folder in (here, tmp_path))
+    assert ours.digest == theirs.digest
+    assert any(path.startswith("/bucket/parts/part-") for _, path, _, _ in s3.requests)
+    left = s3.files.get_file_info(pafs.FileSelector("bucket", recursive=True))
+    assert not [info.path for info in left if "/part-" in info.path]
+    assert not list((tmp_path / "cache").rglob("part-*"))
+
+
+def test_a_client_of_a_cluster_builds_the_same_bytes(here, client, tmp_path):
+    line = (*graph_line(here), "--engine", "ray", "--address", client)
+    run(tmp_path, *line, "--store", tmp_path / "parts", "-o", tmp_path / "g.parquet")
+    ours, theirs = (read_artifact(folder / "g.parquet", "graph") for folder in (here, tmp_path))
+    assert ours.digest == theirs.digest
