@@ -13,10 +13,11 @@ from oracles import exact_neighbors
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.stages import graph_of
-from d2cli.pipeline import partition_tasks as pipeline_tasks
+from d2cli.pipeline import partition_store
 from d2cli.pipeline import partitioned as pipeline
 from d2cli.stages.executor import InProcess
 from d2cli.stages.lists import unpack
+from d2cli.stages.partition_exact import search_exactly
 from d2cli.stages.partition_recall import Sample, look_in_partition, needed_probes
 from d2cli.stages.partition_search import (
     Order,
@@ -24,7 +25,6 @@ from d2cli.stages.partition_search import (
     join_cells,
     one_cell,
     search_cells,
-    search_exactly,
 )
 from d2cli.stages.places import find_places, spread_lists
 from d2cli.stages.projection import principal_axes
@@ -429,8 +429,8 @@ def test_partitions_that_do_not_fit_are_read_again(tmp_path, d2, monkeypatch, d)
     np.save(tmp_path / "v.npy", clustered(3000, d, clusters=6))
     line = ("graph", tmp_path / "v.npy", "--backend", "cells", "--partitions", 3, "--json")
     made, read = [], []
-    for held in (pipeline_tasks.HELD_BYTES, 0):
-        monkeypatch.setattr(pipeline_tasks, "HELD_BYTES", held)
+    for held in (partition_store.HELD_BYTES, 0):
+        monkeypatch.setattr(partition_store, "HELD_BYTES", held)
         code, out, err = d2(*line, "-o", tmp_path / f"{held}.parquet", "--force")
         assert code == 0, err
         made.append((tmp_path / f"{held}.parquet").read_bytes())

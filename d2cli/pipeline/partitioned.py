@@ -25,19 +25,21 @@ from d2cli.files.scratch import DiskRoom, scratch_folder
 from d2cli.files.stages import graph_results, graph_table
 from d2cli.params import GraphParams
 from d2cli.pipeline.engine import LEAST_ROWS, EngineParams, Work, working
-from d2cli.pipeline.partition_tasks import (
+from d2cli.pipeline.partition_store import (
     Shared,
-    ask_partition,
     cells_name,
     centers_name,
-    divide_rows,
     forget_partitions,
-    index_partition,
     lists_name,
     nearest_in,
     order_of,
     piece_name,
     sample_name,
+)
+from d2cli.pipeline.partition_tasks import (
+    ask_partition,
+    divide_rows,
+    index_partition,
     search_partition,
     see_store,
 )

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from d2cli.stages._neighbors import NearestSoFar
 from d2cli.stages.cells import ON_AXES
 from d2cli.stages.lists import NOBODY, Packed, unpack
-from d2cli.stages.partition_search import REACH, Cells, Order, exactly_in, reach_of
+from d2cli.stages.partition_exact import exactly_in
+from d2cli.stages.partition_search import REACH, Cells, Order, reach_of
 from d2cli.stages.places import Places, with_twins
 from d2cli.stages.vectors import Vectors
 

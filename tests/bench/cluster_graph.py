@@ -22,7 +22,7 @@ from .data import generate
 
 ROW, LIST = 8, 16 + 8 * K  # bytes of a row's number; of its list, and in how many partitions
 # Imported by every process that is started; a worker then holds nothing longer than it must.
-HOLD_NOTHING = "import d2cli.pipeline.partition_tasks as tasks\ntasks.HELD_BYTES = 0\n"
+HOLD_NOTHING = "import d2cli.pipeline.partition_store as store\nstore.HELD_BYTES = 0\n"
 
 
 # --- the model ------------------------------------------------------------------------------------
