@@ -13,14 +13,17 @@ from oracles import exact_neighbors
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import read_artifact
 from d2cli.files.stages import graph_of
-from d2cli.pipeline import partition_store
+from d2cli.pipeline import partition_store, partition_tasks
 from d2cli.pipeline import partitioned as pipeline
+from d2cli.stages import partition_search
 from d2cli.stages.executor import InProcess
 from d2cli.stages.lists import unpack
 from d2cli.stages.partition_exact import search_exactly
+from d2cli.stages.partition_queries import add_answers, answer_queries
 from d2cli.stages.partition_recall import Sample, look_in_partition, needed_probes
 from d2cli.stages.partition_search import (
     Order,
+    candidates_for,
     find_cells,
     join_cells,
     one_cell,
@@ -42,6 +45,13 @@ def clustered(n, d, *, seed=0, clusters=30):
     return (centers[rng.integers(clusters, size=n)] + rng.normal(size=(n, d))).astype(np.float32)
 
 
+@pytest.fixture(params=["read", "asked"])
+def sharing(request, monkeypatch):
+    """All other partitions are read, or all of them are asked."""
+    monkeypatch.setattr(partition_search, "READ_SHARE", 1 << 30 if request.param == "read" else 0)
+    return request.param
+
+
 class InMemory:
     """Partitions as they would be read from a store."""
 
@@ -53,7 +63,7 @@ class InMemory:
         self.coordinates = self.division.coordinates
         self.narrowed = axes is not None
         parts = self.division.assign(vectors)
-        self.there, self.orders, self.shown = {}, {}, {}
+        self.there, self.orders, self.shown, self.n_queries = {}, {}, {}, 0
         for number in np.unique(parts).tolist():
             rows = everything[parts == number]
             there = find_places(rows, vectors[rows])
@@ -89,6 +99,31 @@ class InMemory:
             found = one if found is None else found.merge(one)
         return found
 
+    def search(self, number, k, *, probes, narrowed):
+        """Return the lists of a partition, with the answers of those that it asks."""
+        found = search_cells(number, self, self.cells, k, probes=probes, narrowed=narrowed)
+        queries, own, lists = found.queries, self.places(number), found.lists.copy()
+        assert number not in queries.partitions
+        self.n_queries += len(queries.places)
+        for other in np.unique(queries.partitions).tolist():
+            here = queries.partitions == other
+            vectors = own.vectors[queries.places[here]]
+            first, end = self.cells.first[other : other + 2]
+            who, answers = answer_queries(
+                self.places(other),
+                self.order(other),
+                self.points(other),
+                self.cells.starts[first : end + 1] - self.cells.starts[first],
+                (vectors, self.coordinates.points(vectors)),
+                queries.cells[here],
+                queries.limits[here],
+                k,
+                wanted=candidates_for(k, narrowed=narrowed),
+            )
+            one_row = np.arange(own.n_places + 1)
+            add_answers(one_row, lists, queries.places[here][who].astype(np.int64), answers)
+        return lists
+
     def graph(self, n, k, probes=None):
         """Return neighbours and distances; searched exactly without a number of cells."""
         neighbors = np.empty((n, k), dtype=np.int32)
@@ -98,7 +133,7 @@ class InMemory:
                 lists = search_exactly(number, self, self.numbers, k)
             else:
                 how = {"probes": probes, "narrowed": self.narrowed}
-                lists, _ = search_cells(number, self, self.cells, k, **how)
+                lists = self.search(number, k, **how)
             rows, lists = spread_lists(self.places(number), lists)
             neighbors[rows], distances[rows] = unpack(lists)
         return neighbors, distances
@@ -118,6 +153,7 @@ def test_exact_search_in_any_partitions_is_brute_force(data, n, d, k):
 
 
 @pytest.mark.parametrize("n_partitions", SIZES)
+@pytest.mark.usefixtures("sharing")
 def test_all_cells_of_all_partitions_are_brute_force(n_partitions):
     vectors = clustered(700, 4)
     vectors[100:130] = vectors[650]  # equal rows
@@ -264,6 +300,7 @@ def test_exact_graphs_do_not_depend_on_partitions(data, tmp_path, d2, n_partitio
 
 
 @pytest.mark.parametrize("n_partitions", [1, 7])
+@pytest.mark.usefixtures("sharing")
 def test_recall_reaches_its_target(data, tmp_path, d2, n_partitions):
     exact = graph_of(built(d2, tmp_path, data / "v.npy", "--backend", "exact"))
     for target in (0.6, 0.97):
@@ -312,6 +349,46 @@ def test_what_an_interrupted_run_has_kept_is_found(data, tmp_path, d2, monkeypat
     assert read_artifact(tmp_path / "g.parquet", "graph").digest == expected.digest
     assert not list(store.iterdir())
     assert any(f"{13 - 7 + more} tasks (local) for 4 partitions" in err for more in (0, 1))
+
+
+def test_a_run_that_asks_goes_on_wherever_it_was_lost(data, tmp_path, d2, monkeypatch):
+    store = tmp_path / "store"
+    how = ("--backend", "cells", "--partitions", 4, "--store", store, "-v", "--recall", 0.999)
+    line = ("graph", data / "v.npy", "-k", K, *how, "-o", tmp_path / "g.parquet")
+    read = built(d2, tmp_path, data / "v.npy", *how, name="read.parquet")
+    monkeypatch.setattr(partition_search, "READ_SHARE", 0)
+    expected = built(d2, tmp_path, data / "v.npy", *how, "--force", name="expected.parquet")
+    pair = graph_of(read).distances, graph_of(expected).distances
+    assert share_found(pair[1], pair[0]) > 0.97  # at least as near, but for rounding
+    monkeypatch.setattr(partition_tasks, "CHUNK_BYTES", 10_000)
+    begun, original, rng = [], InProcess.submit, np.random.default_rng(0)
+
+    def mined(self, function, *arguments):
+        begun.append(function.__name__)
+        if len(begun) == at:
+            raise ResourceError("lost")
+        return original(self, function, *arguments)
+
+    at = 100
+    monkeypatch.setattr(InProcess, "submit", mined)
+    built(d2, tmp_path, data / "v.npy", *how, "--force", name="expected.parquet")
+    tasks = begun.copy()
+    kinds = "divide_rows", "index_partition", "ask_partition", "search_partition"
+    assert list(dict.fromkeys(tasks)) == [*kinds, "answer_partition", "merge_partition"]
+    for at in range(2, len(tasks) + 1):
+        begun.clear()
+        monkeypatch.setattr(InProcess, "submit", mined)
+        code, _, _ = d2(*line)
+        assert (code, begun) == (5, tasks[:at])
+        assert not (tmp_path / "g.parquet").exists()
+        chosen = sorted(store.glob("part-*.parquet"))[rng.integers(at)]
+        chosen.write_bytes(chosen.read_bytes()[:-300])
+        monkeypatch.setattr(InProcess, "submit", original)
+        code, _, err = d2(*line)
+        assert code == 0, err
+        assert read_artifact(tmp_path / "g.parquet", "graph").digest == expected.digest
+        assert not list(store.iterdir())
+        (tmp_path / "g.parquet").unlink()
 
 
 def test_prune_takes_all_stages_through_partitions(data, tmp_path, d2):

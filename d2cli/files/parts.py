@@ -175,9 +175,14 @@ def quiet_parts(store: Place | None, of: str) -> Parts:
 
 def values_of(part: Artifact, name: str) -> NDArray[Any]:
     """Return a column of a part, (n,) or (n, w)."""
-    column = part.table.column(name)
+    return column_values(part.table, name)
+
+
+def column_values(table: pa.Table, name: str) -> NDArray[Any]:
+    """Return a column of the table of a part, (n,) or (n, w)."""
+    column = table.column(name)
     if pa.types.is_fixed_size_list(column.type):
-        return matrix(part.table, name)
+        return matrix(table, name)
     values: NDArray[Any] = column.to_numpy()
     return values
 

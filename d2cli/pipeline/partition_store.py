@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.files.artifacts import Artifact
+from d2cli.errors import DamagedError
+from d2cli.files.artifacts import Artifact, peek
 from d2cli.files.parts import Parts, quiet_parts, values_of
 from d2cli.files.pieces import read_piece
 from d2cli.files.remote import Place
@@ -82,9 +83,41 @@ def sample_name(number: int) -> dict[str, Any]:
     return {"stage": "sample", "partition": number}
 
 
+def queries_name(number: int, probes: int, chunk: int) -> dict[str, Any]:
+    """Return what a chunk of the places is called that `search_partition` sends to others."""
+    return {"stage": "queries", "partition": number, "probes": probes, "chunk": chunk}
+
+
 def lists_name(number: int, probes: int) -> dict[str, Any]:
-    """Return what the part of `search_partition` is called; 0 cells are an exact search."""
+    """Return what the last part of `search_partition` is called; 0 cells are an exact search."""
     return {"stage": "lists", "partition": number, "probes": probes}
+
+
+def answers_name(number: int, probes: int) -> dict[str, Any]:
+    """Return what the part of `answer_partition` is called."""
+    return {"stage": "answers", "partition": number, "probes": probes}
+
+
+def merged_name(number: int, probes: int) -> dict[str, Any]:
+    """Return what the part of `merge_partition` is called."""
+    return {"stage": "merged", "partition": number, "probes": probes}
+
+
+def asked_by(place: Place) -> list[list[int]]:
+    """Return the partitions that the places of another ask, by chunks; ``place`` has its lists.
+
+    Raises
+    ------
+    DamagedError
+        If they are not there, or do not say.
+    """
+    try:
+        return [[int(number) for number in chunk] for chunk in peek(place)["results"]["asked"]]
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedError(
+            f"{place}: is damaged: its metadata do not say what was asked",
+            hint="run the same command again, which makes it again",
+        ) from error
 
 
 # --- what is in the parts -------------------------------------------------------------------------
@@ -113,11 +146,12 @@ def nearest_in(part: Artifact, first_cell: int) -> Nearest:
 def read_rows(shared: Shared, parts: Parts, number: int) -> tuple[NDArray[np.int64], NDArray[Any]]:
     """Return the rows (m,) of a partition, ascending, and their vectors (m, d)."""
     pieces = deque(read_piece(parts, number, **piece_name(*one)) for one in shared.pieces)
-    rows = np.concatenate([rows for rows, _ in pieces])
-    vectors = np.empty((len(rows), pieces[0][1].shape[1]), dtype=pieces[0][1].dtype)
+    rows = np.concatenate([piece["row"] for piece in pieces])
+    first = pieces[0]["vector"]
+    vectors = np.empty((len(rows), first.shape[1]), dtype=first.dtype)
     start = 0
     while pieces:  # one after the other, so that there is hardly ever a second copy
-        _, own = pieces.popleft()
+        own = pieces.popleft()["vector"]
         vectors[start : start + len(own)] = own
         start += len(own)
     return rows, vectors

@@ -4,10 +4,9 @@ The vectors are read batch by batch, checked, and divided into partitions; from 
 look at them. This process holds numbers for each cell and the neighbour lists that the graph is.
 """
 
-from collections import deque
-from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from itertools import chain
 from pathlib import Path
 from typing import Any, cast
 
@@ -25,21 +24,28 @@ from d2cli.files.scratch import DiskRoom, scratch_folder
 from d2cli.files.stages import graph_results, graph_table
 from d2cli.params import GraphParams
 from d2cli.pipeline.engine import LEAST_ROWS, EngineParams, Work, working
+from d2cli.pipeline.part_tasks import Call, PartTasks
 from d2cli.pipeline.partition_store import (
     Shared,
+    answers_name,
+    asked_by,
     cells_name,
     centers_name,
     forget_partitions,
     lists_name,
+    merged_name,
     nearest_in,
     order_of,
     piece_name,
+    queries_name,
     sample_name,
 )
 from d2cli.pipeline.partition_tasks import (
+    answer_partition,
     ask_partition,
     divide_rows,
     index_partition,
+    merge_partition,
     search_partition,
     see_store,
 )
@@ -64,9 +70,6 @@ PIECE_BYTES, LEAST_PIECE_BYTES = 16 << 20, 4 << 20  # of vectors that one task d
 PIECES_AT_ONCE = 16  # that are on their way to tasks
 RESIDENT = 64 << 20  # bytes of vectors that stay in memory while they are read
 INDEX_NAMES = (cells_name, centers_name)
-
-Call = tuple[Any, ...]  # a task and its arguments
-Names = list[dict[str, Any]]  # of the parts that a task keeps
 
 
 def partitions_for(
@@ -136,14 +139,14 @@ def make_partitioned(
             on_progress=run.on_progress,
         )
         with working(run, settled, key, len(vectors), cache_dir, "centroids") as work:
-            building = _Building(
-                run, work, cast("Vectors", vectors), params, engine.engine == "ray"
-            )
+            tasks = PartTasks(work, run.on_progress, engine.engine == "ray")
             try:
-                graph, searched = building.build()
+                graph, searched = _Building(
+                    run, work, cast("Vectors", vectors), params, tasks
+                ).build()
             finally:
                 forget_partitions()
-            work.told.update(tasks_found=building.found)
+            work.told.update(tasks_found=tasks.found)
     except InputError as error:
         raise error.at(data.where) from None
     run.afterwards.append(work.parts.discard)
@@ -173,15 +176,14 @@ class _Building:
     work: Work
     vectors: Vectors
     params: GraphParams
-    remote: bool
-    found: int = 0
+    tasks: PartTasks
 
     def build(self) -> tuple[KnnGraph, NDArray[np.int64]]:
         """Return the graph, and in how many partitions each row was searched."""
         self._check_store()
         shared = self._divide()
         handle = self.work.executor.put(shared)
-        self._on_each(
+        self.tasks.run_each(
             "indexing",
             shared.numbers,
             lambda number: (index_partition, handle, number),
@@ -253,8 +255,11 @@ class _Building:
             run.room.have_read(self.vectors, block)
             return divide_rows, handle, piece[0], copy
 
-        pieces = [(partial(call, piece), [piece_name(*piece)]) for piece in shared.pieces]
-        self._stage("dividing", pieces, PIECES_AT_ONCE)
+        def there(piece: tuple[int, int]) -> bool:
+            return self.tasks.there([piece_name(*piece)])
+
+        pieces = [(partial(call, piece), partial(there, piece)) for piece in shared.pieces]
+        self.tasks.run("dividing", pieces, PIECES_AT_ONCE)
         parts = self.work.parts
         counts = sum(counts_of(parts.where(**piece_name(*piece))) for piece in shared.pieces)
         return replace(shared, numbers=tuple(np.flatnonzero(counts).tolist()))
@@ -265,7 +270,7 @@ class _Building:
         assert self.params.partitions is not None
         orders: list[Any] = [None] * self.params.partitions
         for number in shared.numbers:
-            centers = self._collect(**centers_name(number, exact=False))
+            centers = self.tasks.collect(**centers_name(number, exact=False))
             orders[number] = order_of(centers, np.empty(0, np.int32))
         cells = join_cells(orders, shared.coordinates.width)
         rng = np.random.default_rng(self.params.seed)
@@ -273,7 +278,7 @@ class _Building:
         vectors = self.run.room.take(self.vectors, rows)
         sample = Sample(rows, vectors, shared.coordinates.points(vectors))
         asked = self.work.executor.put(sample)
-        self._on_each(
+        self.tasks.run_each(
             "measuring recall",
             shared.numbers,
             lambda number: (ask_partition, handle, asked, number),
@@ -281,11 +286,54 @@ class _Building:
         )
         nearest: Nearest | None = None
         for number in shared.numbers:
-            part = self._collect(**sample_name(number))
+            part = self.tasks.collect(**sample_name(number))
             one = nearest_in(part, int(cells.first[number]))
             nearest = one if nearest is None else nearest.merge(one)
         assert nearest is not None
         return cells, sample, nearest
+
+    def _search(
+        self,
+        shared: Shared,
+        handle: Any,  # noqa: ANN401
+        cells: Cells | None,
+        probes: int,
+    ) -> dict[int, dict[str, Any]]:
+        """Search all rows; return by partition what the parts with their lists are called."""
+        put, parts = self.work.executor.put(cells), self.work.parts
+        names = {number: lists_name(number, probes) for number in shared.numbers}
+
+        def call(number: int) -> Call:
+            return search_partition, handle, put, number, probes
+
+        def there(number: int) -> bool:
+            part = parts.find(**names[number])
+            chunks = [] if part is None else part.meta["results"]["asked"]
+            kept = [queries_name(number, probes, chunk) for chunk in range(len(chunks))]
+            return part is not None and self.tasks.there(kept)
+
+        searches = [(partial(call, number), partial(there, number)) for number in shared.numbers]
+        self.tasks.run("searching", searches, len(searches))
+        asked = {number: asked_by(parts.where(**name)) for number, name in names.items()}
+        asking: dict[int, list[tuple[int, int]]] = {}
+        for number, chunks in asked.items():
+            for chunk, others in enumerate(chunks):
+                for other in others:
+                    asking.setdefault(other, []).append((number, chunk))
+        self.tasks.run_each(
+            "answering",
+            sorted(asking),
+            lambda number: (answer_partition, handle, put, number, probes, tuple(asking[number])),
+            lambda number: [answers_name(number, probes)],
+        )
+        merged = {number: tuple(chain(*chunks)) for number, chunks in asked.items() if chunks}
+        self.tasks.run_each(
+            "merging",
+            list(merged),
+            lambda number: (merge_partition, handle, number, probes, merged[number]),
+            lambda number: [merged_name(number, probes)],
+        )
+        return names | {number: merged_name(number, probes) for number in merged}
 
     def _graph(
         self,
@@ -296,20 +344,14 @@ class _Building:
         recall: Recall | None,
     ) -> tuple[KnnGraph, NDArray[np.int64]]:
         """Search all rows; return the graph, and in how many partitions each row was searched."""
-        put = self.work.executor.put(cells)
-        self._on_each(
-            "searching",
-            shared.numbers,
-            lambda number: (search_partition, handle, put, number, probes),
-            lambda number: [lists_name(number, probes)],
-        )
+        names = self._search(shared, handle, cells, probes)
         n, k = len(self.vectors), self.params.n_neighbors
         neighbors = np.empty((n, k), dtype=np.int32)
         distances = np.empty((n, k), dtype=np.float32)
         searched = np.empty(n, dtype=np.int64)
         duplicates = 0
         for number in shared.numbers:
-            part = self._collect(**lists_name(number, probes))
+            part = self.tasks.collect(**names[number])
             rows = values_of(part, "row")
             neighbors[rows] = values_of(part, "neighbors")
             distances[rows] = values_of(part, "distances")
@@ -325,46 +367,3 @@ class _Building:
             probes=probes,
         )
         return graph, searched
-
-    def _collect(self, **name: Any) -> Artifact:  # noqa: ANN401
-        """Return a part that a task has kept."""
-        self.work.steps.enter("collect")
-        part = self.work.parts.require(**name)
-        self.work.steps.add(bytes_read=part.table.nbytes)
-        return part
-
-    def _on_each(
-        self,
-        phase: str,
-        numbers: Sequence[int],
-        call: Callable[[int], Call],
-        names: Callable[[int], Names],
-    ) -> None:
-        """Run a task for each partition, see `_stage`."""
-        tasks = [(partial(call, number), names(number)) for number in numbers]
-        self._stage(phase, tasks, len(tasks))
-
-    def _stage(
-        self, phase: str, tasks: Sequence[tuple[Callable[[], Call], Names]], at_once: int
-    ) -> None:
-        """Run the tasks whose parts are not there; all parts are in the store afterwards."""
-        executor, steps, parts, done = self.work.executor, self.work.steps, self.work.parts, 0
-        executor.step = phase
-        begun: deque[Any] = deque()
-
-        def finish(left: int) -> None:
-            nonlocal done
-            while len(begun) > left:
-                for read, kept in executor.gather([begun.popleft()]):
-                    steps.add(bytes_read=read, bytes_kept=kept)
-                    done += 1
-                self.run.on_progress(phase, done, len(tasks))
-
-        for call, names in tasks:
-            if all(parts.find(**name) is not None for name in names):
-                self.found += 1
-                done += 1
-                continue
-            begun.append(executor.submit(*call()))
-            finish(at_once if self.remote else 0)
-        finish(0)

@@ -150,6 +150,12 @@ class NearestSoFar:
         ``products`` is (r, m), ``norms`` (m,), ``own`` (n,). A number is offered once.
         """
 
+    def limits(self) -> NDArray[np.float32]:
+        """Return the value that a number has to be below for a slot, (n,)."""
+
+    def stay_below(self, limits: NDArray[np.float32]) -> None:
+        """Take no values but those below ``limits`` (n,); to be called before any merge."""
+
     def finish(self) -> NDArray[np.int32]:
         """Return the numbers (n, k), ascending by (value, number), -1 where there are fewer."""
 

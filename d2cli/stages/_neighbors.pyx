@@ -694,6 +694,20 @@ cdef class NearestSoFar:
                     self.k,
                 )
 
+    def limits(self):
+        cdef Py_ssize_t i, n = self.best.size() // self.k
+        values = np.empty(n, dtype=np.float32)
+        cdef float[::1] out = values
+        for i in range(n):
+            out[i] = self.best[(i + 1) * self.k - 1].first
+        return values
+
+    def stay_below(self, const float[::1] limits):
+        cdef Py_ssize_t i, j
+        for i in range(limits.shape[0]):
+            for j in range(self.k):
+                self.best[i * self.k + j] = pair[float, int32_t](limits[i], -1)
+
     def finish(self):
         cdef Py_ssize_t i, n = self.best.size()
         numbers = np.empty(n, dtype=np.int32)

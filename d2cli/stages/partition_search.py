@@ -16,12 +16,15 @@ from numpy.typing import NDArray
 
 from d2cli.stages._neighbors import NearestSoFar, nearest_among, smallest_columns
 from d2cli.stages.cell_layout import CELL_ROWS, lay_out
-from d2cli.stages.cells import AS_THEY_ARE, COLUMNS, ON_AXES
+from d2cli.stages.cell_scan import by_cell, compare
+from d2cli.stages.cells import AS_THEY_ARE, ON_AXES
 from d2cli.stages.lists import NOBODY, Packed, merge
+from d2cli.stages.partition_queries import Queries, find_queries
 from d2cli.stages.places import Places, rows_of_places
 
 PIECE = 2048  # positions that one matrix product compares
 LARGE_CELL = 3 * CELL_ROWS  # rows that a cell has on average; beyond it, there are to be more
+READ_SHARE = 8  # a partition is read if places ask it that are at least 1 / 8 of its own
 REACH, LEAST_REACH = 8, 256
 
 
@@ -68,6 +71,24 @@ class Cells:
     def bases(self) -> NDArray[np.int64]:
         """The first position of each partition, and their number, (P + 1,)."""
         return self.starts[self.first]
+
+
+@dataclass(frozen=True, eq=False)
+class Found:
+    """What a partition knows of its places' neighbours.
+
+    Attributes
+    ----------
+    lists : uint64 array, shape (u, k)
+        By place; of all partitions but those that are asked.
+    searched : int64 array, shape (u,)
+        In how many partitions, those included.
+    queries : Queries
+    """
+
+    lists: Packed
+    searched: NDArray[np.int64]
+    queries: Queries
 
 
 class Reader(Protocol):
@@ -123,7 +144,7 @@ def join_cells(orders: list[Order | None], width: int) -> Cells:
 
 def search_cells(
     own: int, reader: Reader, cells: Cells, k: int, *, probes: int, narrowed: bool
-) -> tuple[Packed, NDArray[np.int64]]:
+) -> Found:
     """Return about the nearest rows of each place of a partition, its own left out.
 
     Parameters
@@ -138,28 +159,27 @@ def search_cells(
     narrowed : bool
         Points are on fewer axes than vectors, so more candidates are compared by the latter.
 
+    Partitions that few places look at are not read, but to be asked: they get queries.
+
     Returns
     -------
-    lists : uint64 array, shape (u, k)
-        By place.
-    searched : int64 array, shape (u,)
-        In how many partitions.
+    Found
     """
     points, bases = reader.points(own), cells.bases
     nearest = _nearest_cells(points, own, cells, probes)
-    wanted = (ON_AXES if narrowed else AS_THEY_ARE) * k
-    best = NearestSoFar(len(points), wanted)
+    there = np.searchsorted(cells.first, nearest, side="right").astype(np.int32) - np.int32(1)
+    few = _asked_by_few(there, own, np.diff(bases))
+    best = NearestSoFar(len(points), candidates_for(k, narrowed=narrowed))
     asking = bases[own].astype(np.int32) + np.arange(len(points), dtype=np.int32)
-    by_cell = np.argsort(nearest, axis=None, kind="stable")
-    asked_cells, starts = np.unique(nearest.ravel()[by_cell], return_index=True)
-    groups = np.split((by_cell // nearest.shape[1]).astype(np.int32), starts[1:])
+    slots = np.repeat(np.arange(len(points)), nearest.shape[1])
+    asked_cells, groups = by_cell(slots, nearest.ravel())
     holders = np.searchsorted(cells.first, asked_cells, side="right") - 1
 
     def scan(number: int, targets: NDArray[np.float32]) -> None:
         norms = np.einsum("ij,ij->i", targets, targets)
         for at in np.flatnonzero(holders == number):
             cell = asked_cells[at]
-            _compare(
+            compare(
                 best,
                 points,
                 asking,
@@ -170,13 +190,38 @@ def search_cells(
             )
 
     for number in np.unique(holders).tolist():
-        scan(number, reader.points(number))
+        if not few[number]:
+            scan(number, reader.points(number))
+    limits = best.limits()
     lists = _rank(own, reader, best.finish(), bases, k)
-    partitions = np.sort(np.searchsorted(cells.first, nearest, side="right"), axis=1)
-    searched = 1 + (np.diff(partitions, axis=1) > 0).sum(axis=1)
+    order, searched = reader.order(own), 1 + _changes(there).sum(axis=1)
     by_place = np.empty_like(searched)
-    by_place[reader.order(own)] = searched
-    return lists, by_place
+    by_place[order] = searched
+    numbers = nearest - cells.first[there].astype(np.int32)
+    return Found(lists, by_place, find_queries(there, numbers, few[there], order, limits))
+
+
+def candidates_for(k: int, *, narrowed: bool) -> int:
+    """Return how many candidates are compared by their vectors."""
+    return (ON_AXES if narrowed else AS_THEY_ARE) * k
+
+
+def _changes(there: NDArray[np.int32]) -> NDArray[np.bool_]:
+    """Return which of the partitions (u, probes) of each place, but for the first, are new."""
+    changes: NDArray[np.bool_] = np.diff(np.sort(there, axis=1), axis=1) > 0
+    return changes
+
+
+def _asked_by_few(
+    there: NDArray[np.int32], own: int, sizes: NDArray[np.int64]
+) -> NDArray[np.bool_]:
+    """Return which of all partitions (P,) are asked by so few places that these are sent there."""
+    ranked = np.sort(there, axis=1)
+    first = np.concatenate([np.ones((len(there), 1), dtype=bool), _changes(there)], axis=1)
+    asking = np.bincount(ranked[first], minlength=len(sizes))
+    few: NDArray[np.bool_] = asking * READ_SHARE < sizes
+    few[own] = False
+    return few
 
 
 def _nearest_cells(
@@ -211,25 +256,6 @@ def reach_of(probes: int) -> int:
     return max(REACH * probes, LEAST_REACH)
 
 
-def _compare(
-    best: NearestSoFar,
-    points: NDArray[np.float32],
-    asking: NDArray[np.int32],
-    slots: NDArray[np.int32],
-    there: tuple[NDArray[np.float32], NDArray[np.float32]],
-    cell: tuple[int, int],
-    base: int,
-) -> None:
-    """Compare some points with all of a cell, whose partition begins at position ``base``."""
-    targets, norms = there
-    for first in range(0, len(slots), PIECE):
-        some = slots[first : first + PIECE]
-        queries = points[some]
-        for start in range(*cell, COLUMNS):
-            part = slice(start - base, min(start + COLUMNS, cell[1]) - base)
-            best.merge(queries @ targets[part].T, norms[part], some, asking, start)
-
-
 def _rank(
     own: int, reader: Reader, candidates: NDArray[np.int32], bases: NDArray[np.int64], k: int
 ) -> Packed:
@@ -242,7 +268,7 @@ def _rank(
     lists = np.full((asking.n_places, k), NOBODY, dtype=np.uint64)
     holders = np.where(candidates >= 0, np.searchsorted(bases, candidates, side="right") - 1, -1)
 
-    def compare(number: int, there: Places) -> None:
+    def look(number: int, there: Places) -> None:
         here = holders == number
         who = np.flatnonzero(here.any(axis=1))
         queries = order[who]
@@ -252,5 +278,5 @@ def _rank(
         lists[queries] = merge(lists[queries], rows_of_places(there, *found))
 
     for number in np.unique(holders[holders >= 0]).tolist():
-        compare(number, reader.places(number))
+        look(number, reader.places(number))
     return lists
