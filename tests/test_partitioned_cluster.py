@@ -17,7 +17,7 @@ from d2cli.files.artifacts import peek, read_artifact
 from d2cli.pipeline import partitioned
 from d2cli.pipeline.cluster import RayExecutor
 
-PARTITIONS = 5
+PARTITIONS, ASKED = 5, 9  # and tasks that answer or merge answers
 s3_server, s3, client = test_cluster.s3_server, test_cluster.s3, test_cluster.client
 
 
@@ -81,17 +81,21 @@ def test_a_cluster_builds_the_same_bytes_though_workers_die(
     names, instead = submitted
     pieces = 3
     monkeypatch.setattr(partitioned, "PIECE_BYTES", 2000 * 6 * 4)
-    for at in (2, pieces + 3, pieces + PARTITIONS + 2, pieces + 2 * PARTITIONS + 4):
+    searched = pieces + 3 * PARTITIONS
+    losses = (2, pieces + 3, pieces + PARTITIONS + 2, searched - 1, searched + 2, searched + 8)
+    for at in losses:
         instead[at + 1] = (die_once, str(tmp_path / f"died-{at}"))  # after that of the versions
     err = build(here, cluster, tmp_path, d2)
-    assert len(list(tmp_path.glob("died-*"))) == 4
-    assert numbers(err) == (pieces + 3 * PARTITIONS, 4)
-    assert names[1:] == [
+    assert len(list(tmp_path.glob("died-*"))) == len(losses)
+    assert numbers(err) == (searched + ASKED, len(losses))
+    assert names[1 : searched + 1] == [
         *["divide_rows"] * pieces,
         *["index_partition"] * PARTITIONS,
         *["ask_partition"] * PARTITIONS,
         *["search_partition"] * PARTITIONS,
     ]
+    assert names[searched + 1] == "answer_partition"
+    assert names[searched + 8 + 1] == "merge_partition"
 
 
 def test_a_node_that_dies_costs_its_tasks(here, cluster, tmp_path, d2, submitted):
@@ -133,7 +137,7 @@ def test_a_driver_that_dies_leaves_its_parts(here, cluster, tmp_path, d2):
     err = build(here, cluster, tmp_path, d2, "--store", store)
     assert pieces == 1
     assert len(indexed) >= 1
-    assert numbers(err)[0] <= 3 * PARTITIONS - len(indexed) - later
+    assert numbers(err)[0] <= 3 * PARTITIONS + ASKED - len(indexed) - later
     assert not list(store.glob("part-*.parquet"))
 
 
