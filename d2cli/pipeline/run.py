@@ -27,7 +27,7 @@ from d2cli.stages.room import IN_MEMORY, Room
 
 # Raised by hand whenever the results of a stage change.
 STAGE_VERSIONS: dict[Kind, int] = {
-    "graph": 4,
+    "graph": 5,
     "difficulty": 1,
     "scores": 4,
     "selection": 1,

@@ -27,6 +27,9 @@ from d2cli.stages.rounds import Rounds
 from d2cli.stages.score import Scores
 from d2cli.stages.selection import select_coreset
 
+from .cluster_graph import BESIDE
+from .cluster_graph import Constants as GraphConstants
+from .cluster_graph import predict as predict_partitions
 from .cluster_runs import RATE, SCORE, K, d2, make, make_idle
 
 PAPER = (12_800_000, 1_280_000_000, 12_800_000_000)
@@ -204,7 +207,9 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--graph", choices=("manifold", "random"), default="manifold")
     parser.add_argument("--dim", type=int, default=768, help="of vectors, for --paper")
-    parser.add_argument("--searched", type=int, default=2, help="partitions a row, for --paper")
+    for name, usual in (("visits", 6.0), ("asked", 4.0), ("layout", 216.0), ("held", 3000.0)):
+        about = "constant of cluster_graph, for --paper"
+        parser.add_argument(f"--{name}", type=float, default=usual, help=about)
     parser.add_argument("--part-rows", type=int, default=1_000_000, help="of a part, for --paper")
     parser.add_argument("--paper", action="store_true", help="print the model for large sizes")
     given = parser.parse_args()
@@ -246,18 +251,13 @@ def paper(small: Constants, large: Constants, given: argparse.Namespace) -> None
 
 
 def predict_graph(n: int, n_parts: int, given: argparse.Namespace) -> dict[str, float]:
-    """Return what a graph in partitions moves: rows go to the partitions of near centroids.
-
-    A row is stored in one partition, as float32, and searched in several; each of these returns k
-    neighbours, of 4 bytes for the distance and 8 for the row.
-    """
-    rows = 4 * given.dim * n
-    return {
-        "graph, partition files": rows,
-        "graph, sent": rows * given.searched,
-        "graph, received": K * (4 + 8) * given.searched * n,
-        "graph, memory a worker": rows / n_parts * 2,  # a partition, and the rows that ask
-    }
+    """Return what a graph in partitions moves and holds, from constants of `cluster_graph`."""
+    beside = {"layout": given.layout, "beside": BESIDE, "answered": 12 * K / 2, "merged": 1.0}
+    used = {"visits": min(given.visits, n_parts - 1), "asked": given.asked, "held": given.held}
+    found = predict_partitions(
+        GraphConstants(**beside, **used, fixed=0, micros=0), n, n_parts, given.dim
+    )
+    return {f"graph, {name}": value for name, value in found.items() if "CPU" not in name}
 
 
 if __name__ == "__main__":

@@ -21,6 +21,7 @@ from .cluster_runs import SCORE, K, Run, d2, make_idle, manifold
 from .data import generate
 
 ROW, LIST = 8, 16 + 8 * K  # bytes of a row's number; of its list, and in how many partitions
+BESIDE = 12 + 4 * 3  # bytes of a row that is sent: which, how near, and about so many cells
 # Imported by every process that is started; a worker then holds nothing longer than it must.
 HOLD_NOTHING = "import d2cli.pipeline.partition_store as store\nstore.HELD_BYTES = 0\n"
 
@@ -38,6 +39,12 @@ class Constants:
         Bytes a row that are kept of where it is in its partition, and of its point there.
     visits : float
         How often a task reads another partition.
+    asked : float
+        Rows that are sent to other partitions, for each row.
+    beside, answered : float
+        Bytes of such a row beside its vector, and of its answer.
+    merged : float
+        Share of the rows whose lists are merged with answers.
     held, fixed : float
         Bytes that a worker holds: for each row of a partition beside two vectors, and anyway.
     micros : float
@@ -46,6 +53,10 @@ class Constants:
 
     layout: float
     visits: float
+    asked: float
+    beside: float
+    answered: float
+    merged: float
     held: float
     fixed: float
     micros: float
@@ -53,12 +64,23 @@ class Constants:
 
 def predict(c: Constants, n: int, n_parts: int, dim: int) -> dict[str, float]:
     """Return bytes moved, memory a worker and CPU time of n vectors in partitions."""
-    row = 4 * dim + ROW
+    row, merged = 4 * dim + ROW, c.merged * LIST
+    asked, answered = c.asked * (4 * dim + c.beside), c.asked * c.answered
     return {
         "sent": 4 * dim * n,  # to be divided
-        "kept": (row + c.layout + LIST) * n,
-        # To be indexed, for the sample, searched by its own task and by others, collected.
-        "read": (row + (row + c.layout) * (2 + c.visits) + LIST) * n,
+        "kept": (row + c.layout + LIST + asked + answered + merged) * n,
+        # To be indexed; with its layout for the sample, searched by its own task and by others,
+        # and to answer; questions and answers; merged and collected.
+        "read": (
+            row
+            + (row + c.layout) * (2 + c.visits + (c.asked > 0))
+            + asked
+            + answered
+            + merged
+            + c.merged * c.layout
+            + LIST
+        )
+        * n,
         "memory a worker": (8 * dim + c.held) * n / n_parts + c.fixed,
         "CPU seconds": c.micros * n / 1e6,
     }
@@ -109,7 +131,18 @@ class Study:
         line = ("score", "g.parquet", "--difficulty", "d.npy", *SCORE, "-o", "s.parquet", "-q")
         idle = d2(make_idle(self.folder), *line, "--force", "--engine", "ray")
         found["memory a worker"] = run.worker - idle.worker
-        found |= {"layout": layout / n, "visits": steps["searching"]["bytes_read"] / once - 1}
+        nothing = {"bytes_kept": 0, "bytes_read": 0}
+        answering, merging = (steps.get(name, nothing) for name in ("answering", "merging"))
+        sent = steps["searching"]["bytes_kept"] - LIST * n
+        asked = sent / (4 * self.dim + BESIDE) / n
+        found |= {
+            "layout": layout / n,
+            "visits": steps["searching"]["bytes_read"] / once - 1,
+            "asked": asked,
+            "beside": BESIDE,
+            "answered": answering["bytes_kept"] / (asked * n) if asked else 0,
+            "merged": merging["bytes_kept"] / (LIST * n),
+        }
         return found, run
 
     def here(self, n: int) -> Run:
@@ -137,7 +170,8 @@ class Study:
         last = found[sizes[1]]
         micros = 1e6 * self.here(sizes[1]).cpu_seconds / sizes[1]
         held, fixed = slope - 8 * self.dim, large - slope * rows[1]
-        return Constants(last["layout"], last["visits"], held, fixed, micros)
+        moved = {name: last[name] for name in Constants.__annotations__ if name in last}
+        return Constants(**moved, held=held, fixed=fixed, micros=micros)
 
 
 def main() -> None:
@@ -148,7 +182,7 @@ def main() -> None:
     parser.add_argument("--data", choices=("manifold", "clustered"), default="manifold")
     parser.add_argument("--dim", type=int, default=32, help="of clustered vectors")
     parser.add_argument("--rows", type=int, default=1_000_000, help="of the check")
-    parser.add_argument("--sizes", default="100000,300000", help="that constants are taken from")
+    parser.add_argument("--sizes", default="200000,500000", help="that constants are taken from")
     parser.add_argument("--partitions", type=int, default=20)
     parser.add_argument("--workers", type=int, default=2)
     parser.add_argument("--recall", type=float, default=0.95, help="target in partitions")
