@@ -207,7 +207,7 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=2)
     parser.add_argument("--graph", choices=("manifold", "random"), default="manifold")
     parser.add_argument("--dim", type=int, default=768, help="of vectors, for --paper")
-    for name, usual in (("visits", 6.0), ("asked", 4.0), ("layout", 216.0), ("held", 3000.0)):
+    for name, usual in (("visits", 16.0), ("asked", 2.0), ("layout", 216.0), ("held", 3000.0)):
         about = "constant of cluster_graph, for --paper"
         parser.add_argument(f"--{name}", type=float, default=usual, help=about)
     parser.add_argument("--part-rows", type=int, default=1_000_000, help="of a part, for --paper")
