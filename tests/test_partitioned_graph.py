@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from oracles import exact_neighbors
 
 from d2cli.errors import ResourceError
-from d2cli.files.artifacts import read_artifact
+from d2cli.files.artifacts import peek, read_artifact
 from d2cli.files.stages import graph_of
 from d2cli.pipeline import partition_store, partition_tasks
 from d2cli.pipeline import partitioned as pipeline
@@ -518,3 +518,80 @@ def test_partitions_that_do_not_fit_are_read_again(tmp_path, d2, monkeypatch, d)
     assert read[0] < 1.1 * whole < read[1]
     # Each partition for the sample, and at most all of them, and vectors twice, by each of three.
     assert read[1] < 1.1 * (1 + 3 * 2) * whole
+
+
+def named(store, stage):
+    """Return the parts of a stage, by name."""
+    return [
+        one for one in sorted(store.glob("part-*")) if peek(one)["parameters"]["stage"] == stage
+    ]
+
+
+def swap(store, stage):
+    one, other = named(store, stage)[:2]
+    one.rename(store / "aside")
+    other.rename(one)
+    (store / "aside").rename(other)
+
+
+def copy(store, stage):
+    one, other = named(store, stage)[:2]
+    other.write_bytes(one.read_bytes())
+
+
+def mend_a_digit(store, stage):
+    """Another partition is said to have been asked, in as many bytes."""
+    for one in named(store, stage):
+        data = one.read_bytes()
+        at = data.find(b'"asked":[[') + len(b'"asked":[[')
+        if data[at : at + 1].isdigit():
+            one.write_bytes(
+                data[:at] + (b"2" if data[at : at + 1] != b"2" else b"3") + data[at + 1 :]
+            )
+            return
+    raise AssertionError("nobody has asked")
+
+
+@pytest.mark.parametrize(
+    ("before", "stage", "harm"),
+    [
+        ("index_partition", "piece", swap),
+        ("index_partition", "piece", copy),
+        ("ask_partition", "cells", copy),
+        ("answer_partition", "queries", swap),
+        ("answer_partition", "queries", copy),
+        ("answer_partition", "lists", swap),
+        ("collect", "lists", mend_a_digit),
+        ("merge_partition", "answers", swap),
+        ("merge_partition", "lists", copy),
+    ],
+)
+def test_parts_of_another_name_are_none(data, tmp_path, d2, monkeypatch, before, stage, harm):
+    monkeypatch.setattr(partition_search, "READ_SHARE", 0)
+    monkeypatch.setattr(pipeline, "PIECE_BYTES", 8 * 4 * 1000)
+    store, output = tmp_path / "store", tmp_path / "g.parquet"
+    how = ("--backend", "cells", "--partitions", 4, "--recall", 0.999)
+    expected = built(d2, tmp_path, data / "v.npy", *how, name="expected.parquet")
+    original, searched, harmed = InProcess.submit, [], []
+
+    def submit(self, function, *arguments):
+        if function.__name__ == before and not harmed:
+            harmed.append(harm(store, stage))
+        done = original(self, function, *arguments)
+        searched.append(function.__name__)
+        if before == "collect" and searched.count("search_partition") == 4 and not harmed:
+            harmed.append(harm(store, stage))
+        return done
+
+    monkeypatch.setattr(InProcess, "submit", submit)
+    monkeypatch.setattr(partition_store, "HELD_BYTES", 0)  # parts are read again, not held
+    line = ("graph", data / "v.npy", "-k", K, *how, "--store", store, "-o", output)
+    code, _, err = d2(*line)
+    assert harmed
+    if code:
+        assert code == 5
+        assert "a part of the result is not there any more, or is damaged" in err
+        assert not output.exists()
+        code, _, err = d2(*line)
+    assert code == 0, err
+    assert read_artifact(output, "graph").digest == expected.digest

@@ -15,8 +15,9 @@ import pyarrow.fs as pafs
 from numpy.typing import NDArray
 
 from d2cli.errors import D2Error, ParameterError, ResourceError
-from d2cli.files.artifacts import Artifact, seal, stage_key, write_artifact
+from d2cli.files.artifacts import Artifact, peek, seal, stage_key, write_artifact
 from d2cli.files.cache import find
+from d2cli.files.digests import digest_json
 from d2cli.files.remote import Place, Remote, as_place
 from d2cli.files.stages import lists, matrix, table_of
 
@@ -124,7 +125,7 @@ class Parts:
             key=self._key(which),
             parameters={"of": self.of, **which},
             inputs={},
-            results=results or {},
+            results=_signed(self._key(which), results or {}),
         )
         if self.store is None:
             return part
@@ -149,11 +150,36 @@ class Parts:
         part = quiet.find(**which)
         self.read += quiet.read
         if part is None:
-            raise ResourceError(
-                f"{self.store}: a part of the result is not there any more, or is damaged",
-                hint="leave the store alone while d2 runs; the next run makes what is missing",
-            )
+            raise self.lost()
         return part
+
+    def lost(self) -> ResourceError:
+        """Return the error for a part that was there a moment ago, and is not, or is damaged."""
+        return ResourceError(
+            f"{self.store}: a part of the result is not there any more, or is damaged",
+            hint="leave the store alone while d2 runs; the next run makes what is missing",
+        )
+
+    def results_of(self, **which: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Return what is known of a part beside its columns, which are not read.
+
+        Raises
+        ------
+        ResourceError
+            If it is not there, or that is not what was written.
+        """
+        return self.checked_results(peek(self.where(**which)), **which)
+
+    def checked_results(self, meta: Any, **which: Any) -> dict[str, Any]:  # noqa: ANN401
+        """Return what metadata say of a part beside its columns; see `results_of`."""
+        try:
+            results = dict(meta["results"])
+            signed = _signed(self._key(which), results)["check"] == results["check"]
+        except (KeyError, TypeError, ValueError) as error:
+            raise self.lost() from error
+        if not signed or meta.get("key") != self._key(which):
+            raise self.lost()
+        return results
 
     def discard(self) -> None:
         """Remove all parts of the whole result, which is there, by whatever division."""
@@ -166,6 +192,12 @@ class Parts:
             elif self.store is not None:
                 for place in self.store.glob(f"{self._prefix}*.parquet"):
                     place.unlink(missing_ok=True)
+
+
+def _signed(key: str, results: Mapping[str, Any]) -> dict[str, Any]:
+    """Return results with a digest of theirs and of the key, for those who read nothing else."""
+    known = {name: value for name, value in results.items() if name != "check"}
+    return {**known, "check": digest_json({"key": key, "results": known})}
 
 
 def quiet_parts(store: Place | None, of: str) -> Parts:

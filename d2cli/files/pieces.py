@@ -12,13 +12,12 @@ import pyarrow.parquet as pq
 from blake3 import blake3
 from numpy.typing import NDArray
 
-from d2cli.errors import DamagedError, InputError
+from d2cli.errors import InputError
 from d2cli.files.artifact_tables import META
-from d2cli.files.artifacts import Artifact, peek
+from d2cli.files.artifacts import Artifact
 from d2cli.files.damage import DAMAGE
 from d2cli.files.digests import parse_json
 from d2cli.files.parts import Parts, column_values
-from d2cli.files.remote import Place
 from d2cli.files.sources import native_file
 
 
@@ -57,25 +56,15 @@ def keep_piece(
     )
 
 
-def counts_of(place: Place) -> NDArray[np.int64]:
-    """Return how many rows a piece has of each partition, (P,), as its metadata say.
+def counts_of(parts: Parts, **which: Any) -> NDArray[np.int64]:  # noqa: ANN401
+    """Return how many rows a piece has of each partition, (P,).
 
     Raises
     ------
-    DamagedError
-        If there is no such piece, or it does not say.
+    ResourceError
+        If there is no such piece, or it is damaged.
     """
-    try:
-        return np.array(peek(place)["results"]["counts"], dtype=np.int64)
-    except (KeyError, TypeError, ValueError) as error:
-        raise _damaged(place) from error
-
-
-def _damaged(place: Place) -> DamagedError:
-    return DamagedError(
-        f"{place}: is damaged: its contents do not match its digest",
-        hint="run the same command again, which makes it again",
-    )
+    return np.array(parts.results_of(**which)["counts"], dtype=np.int64)
 
 
 def read_piece(
@@ -87,13 +76,14 @@ def read_piece(
 
     Raises
     ------
-    DamagedError
-        If they are not as they were written.
+    ResourceError
+        If they are not as they were written, or the file is another one.
     """
-    place = parts.where(**which)
     try:
-        with pq.ParquetFile(native_file(place), page_checksum_verification=True) as file:
-            known = parse_json((file.metadata.metadata or {})[META])["results"]
+        place = native_file(parts.where(**which))
+        with pq.ParquetFile(place, page_checksum_verification=True) as file:
+            meta = parse_json((file.metadata.metadata or {})[META])
+            known = parts.checked_results(meta, **which)
             counts, digest = known["counts"], known["digests"][number]
             if counts[number]:
                 group = sum(1 for count in counts[:number] if count)
@@ -103,9 +93,9 @@ def read_piece(
         columns = {name: column_values(table, name) for name in table.column_names}
         whole = _digest(columns) == digest
     except (*DAMAGE, LookupError, InputError) as error:
-        raise _damaged(place) from error
+        raise parts.lost() from error
     if not whole:
-        raise _damaged(place)
+        raise parts.lost()
     parts.read += sum(values.nbytes for values in columns.values())
     return columns
 

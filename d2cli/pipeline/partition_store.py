@@ -8,8 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from d2cli.errors import DamagedError
-from d2cli.files.artifacts import Artifact, peek
+from d2cli.files.artifacts import Artifact
 from d2cli.files.parts import Parts, quiet_parts, values_of
 from d2cli.files.pieces import read_piece
 from d2cli.files.remote import Place
@@ -103,24 +102,16 @@ def merged_name(number: int, probes: int) -> dict[str, Any]:
     return {"stage": "merged", "partition": number, "probes": probes}
 
 
-def asked_by(place: Place) -> list[list[int]]:
-    """Return the partitions that the places of another ask, by chunks; ``place`` has its lists.
+def asked_by(parts: Parts, number: int, probes: int) -> list[list[int]]:
+    """Return the partitions that the places of another ask, by chunks.
 
     Raises
     ------
-    DamagedError
-        If they are not there, or do not say.
+    ResourceError
+        If its lists are not there, or are damaged.
     """
-    try:
-        return [[int(number) for number in chunk] for chunk in peek(place)["results"]["asked"]]
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedError(
-            f"{place}: is damaged: its metadata do not say what was asked",
-            hint="run the same command again, which makes it again",
-        ) from error
-
-
-# --- what is in the parts -------------------------------------------------------------------------
+    asked: list[list[int]] = parts.results_of(**lists_name(number, probes))["asked"]
+    return asked
 
 
 def order_of(centers: Artifact, places: NDArray[np.int32]) -> Order:

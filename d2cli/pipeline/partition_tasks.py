@@ -27,7 +27,6 @@ from d2cli.pipeline.partition_store import (
     read_rows,
     sample_name,
 )
-from d2cli.pipeline.steps import array_bytes
 from d2cli.stages.lists import Packed, pack, unpack
 from d2cli.stages.partition_exact import search_exactly
 from d2cli.stages.partition_queries import Queries, add_answers, answer_queries
@@ -192,7 +191,7 @@ def answer_partition(
     starts = cells.starts[first : end + 1] - cells.starts[first]
     wanted = candidates_for(k, narrowed=shared.coordinates.axes is not None)
     homes, places, answers = [], [], []
-    for batch in _queries(parts, number, probes, asking):
+    for batch in _queries(parts, number, probes, asking, 24 * wanted):
         vectors = batch["vector"]
         shown = vectors, shared.coordinates.points(vectors)
         limits = batch["limit"]
@@ -210,15 +209,19 @@ def answer_partition(
 
 
 def _queries(
-    parts: Parts, number: int, probes: int, asking: tuple[tuple[int, int], ...]
+    parts: Parts, number: int, probes: int, asking: tuple[tuple[int, int], ...], beside: int
 ) -> Iterator[dict[str, NDArray[Any]]]:
-    """Yield what a partition is asked, several chunks at a time."""
+    """Yield what a partition is asked, several chunks at a time.
+
+    ``beside`` are the bytes that a row takes beside its vector while it is answered.
+    """
     batch: list[dict[str, NDArray[Any]]] = []
     for at, (home, chunk) in enumerate(asking):
         query = read_piece(parts, number, **queries_name(home, probes, chunk))
         query["home"] = np.full(len(query["place"]), home, dtype=np.int32)
         batch.append(query)
-        if array_bytes([one["vector"] for one in batch]) < CHUNK_BYTES and at + 1 < len(asking):
+        size = sum(one["vector"].nbytes + len(one["vector"]) * beside for one in batch)
+        if size < CHUNK_BYTES and at + 1 < len(asking):
             continue
         width = max(one["cell"].shape[1] for one in batch)
         for one in batch:

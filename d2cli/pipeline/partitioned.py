@@ -261,7 +261,7 @@ class _Building:
         pieces = [(partial(call, piece), partial(there, piece)) for piece in shared.pieces]
         self.tasks.run("dividing", pieces, PIECES_AT_ONCE)
         parts = self.work.parts
-        counts = sum(counts_of(parts.where(**piece_name(*piece))) for piece in shared.pieces)
+        counts = sum(counts_of(parts, **piece_name(*piece)) for piece in shared.pieces)
         return replace(shared, numbers=tuple(np.flatnonzero(counts).tolist()))
 
     def _ask(self, shared: Shared, handle: Any) -> tuple[Cells, Sample, Nearest]:  # noqa: ANN401
@@ -314,7 +314,7 @@ class _Building:
 
         searches = [(partial(call, number), partial(there, number)) for number in shared.numbers]
         self.tasks.run("searching", searches, len(searches))
-        asked = {number: asked_by(parts.where(**name)) for number, name in names.items()}
+        asked = {number: asked_by(parts, number, probes) for number in names}
         asking: dict[int, list[tuple[int, int]]] = {}
         for number, chunks in asked.items():
             for chunk, others in enumerate(chunks):
