@@ -1,6 +1,7 @@
 """Shared fixtures: small named data, and the command line as a user runs it."""
 
 import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,10 @@ from ray_cluster import cluster as cluster
 # Tests start d2 a thousand times: modules are compiled once, whatever the environment asks for.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
+
+# Commands are to be interrupted, which those that are started in the background ignore.
+if signal.getsignal(signal.SIGINT) == signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 SAMPLE_DATA = Path(__file__).parent.parent / "sample_data"
 

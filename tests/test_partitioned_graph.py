@@ -375,7 +375,7 @@ def test_a_run_that_asks_goes_on_wherever_it_was_lost(data, tmp_path, d2, monkey
     tasks = begun.copy()
     kinds = "divide_rows", "index_partition", "ask_partition", "search_partition"
     assert list(dict.fromkeys(tasks)) == [*kinds, "answer_partition", "merge_partition"]
-    for at in range(2, len(tasks) + 1):
+    for at in range(2, len(tasks) + 1, 3):
         begun.clear()
         monkeypatch.setattr(InProcess, "submit", mined)
         code, _, _ = d2(*line)

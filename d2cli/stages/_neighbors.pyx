@@ -333,6 +333,17 @@ cdef inline float distance(const real* a, const real* b, Py_ssize_t dim) noexcep
         return <float>sqrt(d2_square_of_wide(a, b, dim))
 
 
+cdef inline void keep_first(
+    vector[pair[float, int32_t]]& found, Py_ssize_t k, int32_t* nearest, float* near
+) noexcept nogil:
+    # Sorts what was found by (distance, number), and takes over the first k.
+    cdef Py_ssize_t i
+    sort(found.begin(), found.end())
+    for i in range(min(k, <Py_ssize_t>found.size())):
+        near[i] = found[i].first
+        nearest[i] = found[i].second
+
+
 def nearest_of(
     const real[:, ::1] vectors,
     const int64_t[::1] rows,
@@ -341,7 +352,7 @@ def nearest_of(
     const int32_t[::1] candidates,
     Py_ssize_t k,
 ):
-    cdef Py_ssize_t q, e, i, dim = vectors.shape[1], n = queries.shape[0]
+    cdef Py_ssize_t q, e, dim = vectors.shape[1], n = queries.shape[0]
     cdef int32_t own, other
     cdef vector[pair[float, int32_t]] found
     neighbors = np.full((n, k), -1, dtype=np.int32)
@@ -360,10 +371,7 @@ def nearest_of(
                             distance(&vectors[rows[own], 0], &vectors[rows[other], 0], dim), other
                         )
                     )
-            sort(found.begin(), found.end())
-            for i in range(min(k, <Py_ssize_t>found.size())):
-                near[q, i] = found[i].first
-                nearest[q, i] = found[i].second
+            keep_first(found, k, &nearest[q, 0], &near[q, 0])
     return neighbors, distances
 
 
@@ -375,7 +383,7 @@ def nearest_among(
     const int32_t[::1] candidates,
     Py_ssize_t k,
 ):
-    cdef Py_ssize_t q, e, i, dim = asking.shape[1], n = queries.shape[0]
+    cdef Py_ssize_t q, e, dim = asking.shape[1], n = queries.shape[0]
     cdef const real* own
     cdef vector[pair[float, int32_t]] found
     neighbors = np.full((n, k), -1, dtype=np.int32)
@@ -390,10 +398,7 @@ def nearest_among(
                 found.push_back(
                     pair[float, int32_t](distance(own, &there[candidates[e], 0], dim), candidates[e])
                 )
-            sort(found.begin(), found.end())
-            for i in range(min(k, <Py_ssize_t>found.size())):
-                near[q, i] = found[i].first
-                nearest[q, i] = found[i].second
+            keep_first(found, k, &nearest[q, 0], &near[q, 0])
     return neighbors, distances
 
 
