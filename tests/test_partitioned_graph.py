@@ -12,6 +12,8 @@ from oracles import exact_neighbors
 
 from d2cli.errors import ResourceError
 from d2cli.files.artifacts import peek, read_artifact
+from d2cli.files.parts import Parts
+from d2cli.files.pieces import counts_of, keep_piece, read_piece
 from d2cli.files.stages import graph_of
 from d2cli.pipeline import partition_store, partition_tasks
 from d2cli.pipeline import partitioned as pipeline
@@ -518,6 +520,23 @@ def test_partitions_that_do_not_fit_are_read_again(tmp_path, d2, monkeypatch, d)
     assert read[0] < 1.1 * whole < read[1]
     # Each partition for the sample, and at most all of them, and vectors twice, by each of three.
     assert read[1] < 1.1 * (1 + 3 * 2) * whole
+
+
+@given(st.integers(0, 12), st.integers(1, 4), st.integers(0, 100))
+@settings(max_examples=40, deadline=None)
+def test_pieces_give_each_partition_its_rows(tmp_path_factory, n, n_partitions, seed):
+    rng = np.random.default_rng(seed)
+    numbers = rng.integers(n_partitions, size=n).astype(np.int32)
+    columns = {"row": np.arange(n), "vector": rng.random((n, 3)).astype(np.float32)}
+    parts = Parts(tmp_path_factory.mktemp("pieces"), "a" * 64)
+    keep_piece(parts, columns, numbers, n_partitions, stage="piece")
+    counts = np.bincount(numbers, minlength=n_partitions)
+    np.testing.assert_array_equal(counts_of(parts, stage="piece"), counts)
+    for number in range(n_partitions):
+        found = read_piece(parts, number, stage="piece")
+        for name, values in columns.items():
+            np.testing.assert_array_equal(found[name], values[numbers == number], strict=True)
+    assert parts.find(stage="piece") is not None
 
 
 def named(store, stage):

@@ -15,9 +15,7 @@ from d2cli.files.remote import Place
 from d2cli.pipeline.steps import array_bytes
 from d2cli.stages.lists import pack
 from d2cli.stages.partition_recall import Nearest
-from d2cli.stages.partition_search import (
-    Order,
-)
+from d2cli.stages.partition_search import Order
 from d2cli.stages.places import Places
 from d2cli.stages.vector_partitions import Coordinates, Division
 

@@ -1,8 +1,8 @@
 """The nearest neighbours of the rows of one partition, in all partitions.
 
 Rows are searched in k-means cells, as `d2cli.stages.cells` does, but each partition has cells of
-its own, and only partitions that hold some of the cells nearest to a row are looked at. Where no
-number of cells is enough, every partition is searched exactly.
+its own, and only partitions that hold some of the cells nearest to a row are looked at: read here
+where many rows look at them, asked (`d2cli.stages.partition_queries`) where few do.
 
 Equal rows are one place of their partition. Answers are rows, packed with their float32 distances
 (`d2cli.stages.lists`), so lists of several partitions merge by (distance, row).
@@ -25,7 +25,7 @@ from d2cli.stages.places import Places, rows_of_places
 PIECE = 2048  # positions that one matrix product compares
 LARGE_CELL = 3 * CELL_ROWS  # rows that a cell has on average; beyond it, there are to be more
 READ_SHARE = 8  # a partition is read if places ask it that are at least 1 / 8 of its own
-REACH, LEAST_REACH = 8, 256
+REACH, LEAST_REACH = 8, 256  # so many cells around a cell are considered for each probe
 
 
 @dataclass(frozen=True, eq=False)
@@ -147,6 +147,8 @@ def search_cells(
 ) -> Found:
     """Return about the nearest rows of each place of a partition, its own left out.
 
+    Partitions that few places look at are not read: what there is to ask them is returned, too.
+
     Parameters
     ----------
     own : int
@@ -159,8 +161,6 @@ def search_cells(
     narrowed : bool
         Points are on fewer axes than vectors, so more candidates are compared by the latter.
 
-    Partitions that few places look at are not read, but to be asked: they get queries.
-
     Returns
     -------
     Found
@@ -168,7 +168,11 @@ def search_cells(
     points, bases = reader.points(own), cells.bases
     nearest = _nearest_cells(points, own, cells, probes)
     there = np.searchsorted(cells.first, nearest, side="right").astype(np.int32) - np.int32(1)
-    few = _asked_by_few(there, own, np.diff(bases))
+    ranked = np.sort(there, axis=1)
+    new = np.diff(ranked, axis=1, prepend=-1) > 0  # a partition counts once for each place
+    asking_it = np.bincount(ranked[new], minlength=len(bases) - 1)
+    few = asking_it * READ_SHARE < np.diff(bases)
+    few[own] = False
     best = NearestSoFar(len(points), candidates_for(k, narrowed=narrowed))
     asking = bases[own].astype(np.int32) + np.arange(len(points), dtype=np.int32)
     slots = np.repeat(np.arange(len(points)), nearest.shape[1])
@@ -194,7 +198,7 @@ def search_cells(
             scan(number, reader.points(number))
     limits = best.limits()
     lists = _rank(own, reader, best.finish(), bases, k)
-    order, searched = reader.order(own), 1 + _changes(there).sum(axis=1)
+    order, searched = reader.order(own), new.sum(axis=1)
     by_place = np.empty_like(searched)
     by_place[order] = searched
     numbers = nearest - cells.first[there].astype(np.int32)
@@ -204,24 +208,6 @@ def search_cells(
 def candidates_for(k: int, *, narrowed: bool) -> int:
     """Return how many candidates are compared by their vectors."""
     return (ON_AXES if narrowed else AS_THEY_ARE) * k
-
-
-def _changes(there: NDArray[np.int32]) -> NDArray[np.bool_]:
-    """Return which of the partitions (u, probes) of each place, but for the first, are new."""
-    changes: NDArray[np.bool_] = np.diff(np.sort(there, axis=1), axis=1) > 0
-    return changes
-
-
-def _asked_by_few(
-    there: NDArray[np.int32], own: int, sizes: NDArray[np.int64]
-) -> NDArray[np.bool_]:
-    """Return which of all partitions (P,) are asked by so few places that these are sent there."""
-    ranked = np.sort(there, axis=1)
-    first = np.concatenate([np.ones((len(there), 1), dtype=bool), _changes(there)], axis=1)
-    asking = np.bincount(ranked[first], minlength=len(sizes))
-    few: NDArray[np.bool_] = asking * READ_SHARE < sizes
-    few[own] = False
-    return few
 
 
 def _nearest_cells(
